@@ -1,0 +1,220 @@
+"""What a bundle says about itself: the only schema, checked key by key, with no inference runtime."""
+
+import json
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from edgeseg.errors import BundleError
+from edgeseg.palette import SegClass
+
+SCHEMA = 1
+
+
+class NetworkInfo(NamedTuple):
+    architecture: str
+    width: float
+    imgsz: Tuple[int, int]  # height, width in pixels
+    stride: int  # input pixels per logit
+    parameters: int
+    macs: int  # multiply-accumulates of one frame
+
+
+class InputInfo(NamedTuple):
+    """The input tensor. A value of it is `pixel * scale + offset`; both are 1 and 0 for uint8."""
+
+    shape: Tuple[int, int, int, int]
+    dtype: str  # uint8 | float32
+    layout: str  # nhwc | nchw
+    color: str  # rgb | bgr
+    scale: float
+    offset: float
+    fit: str  # stretch | letterbox
+
+
+class OutputInfo(NamedTuple):
+    """The output tensor. A logit is `(value - zero_point) * scale`."""
+
+    shape: Tuple[int, int, int, int]
+    dtype: str  # int8 | uint8 | float32
+    layout: str
+    kind: str  # logits
+    resize: str  # half_pixel: pixel centres at (i + 0.5) of their grid
+    scale: float
+    zero_point: int
+
+
+class TargetInfo(NamedTuple):
+    name: str
+    backend: str
+    precision: str
+
+
+class PayloadInfo(NamedTuple):
+    role: str  # tflite | edgetpu | onnx | activation-ranges | timing-cache
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Manifest(NamedTuple):
+    """The whole of manifest.json; free-form reports are plain dictionaries or None."""
+
+    schema: int
+    network: NetworkInfo
+    classes: Tuple[SegClass, ...]
+    input: InputInfo
+    output: OutputInfo
+    target: TargetInfo
+    payloads: Tuple[PayloadInfo, ...]
+    compression: Optional[Dict[str, Any]]
+    calibration: Optional[Dict[str, Any]]
+    parity: Optional[Dict[str, Any]]
+    accuracy: Optional[Dict[str, Any]]
+    provenance: Dict[str, Any]
+
+    def to_json(self) -> str:
+        """Serialise; `parse_manifest` reads it back to an equal manifest."""
+        return json.dumps(_plain(self), indent=1, sort_keys=True)
+
+
+_CHOICES = {
+    ("input", "dtype"): ("uint8", "float32"),
+    ("input", "layout"): ("nhwc", "nchw"),
+    ("input", "color"): ("rgb", "bgr"),
+    ("input", "fit"): ("stretch", "letterbox"),
+    ("output", "dtype"): ("int8", "uint8", "float32"),
+    ("output", "layout"): ("nhwc", "nchw"),
+    ("output", "kind"): ("logits",),
+    ("output", "resize"): ("half_pixel",),
+}
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Read manifest.json. Raises BundleError naming the key that is missing, unknown or wrong."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise BundleError("manifest.json is not JSON: {}".format(error), _REEXPORT)
+    if not isinstance(raw, dict):
+        raise BundleError("manifest.json is not an object", _REEXPORT)
+    if raw.get("schema") != SCHEMA:
+        raise BundleError(
+            "manifest schema {!r}; this edgeseg reads schema {}".format(raw.get("schema"), SCHEMA),
+            "export the network again with this version of edgeseg, or install the version that wrote it",
+        )
+    manifest = _record(Manifest, raw, "")
+    _check_meaning(manifest)
+    return manifest
+
+
+_REEXPORT = "export the network again"
+
+
+def _fail(where: str, problem: str) -> BundleError:
+    return BundleError("manifest.json: {} {}".format(where or "top level", problem), _REEXPORT)
+
+
+def _record(kind: Any, raw: Any, where: str) -> Any:
+    """Build the NamedTuple `kind` from a JSON object with exactly its keys."""
+    if not isinstance(raw, dict):
+        raise _fail(where, "is not an object")
+    fields = kind._fields
+    unknown = sorted(set(raw) - set(fields))
+    if unknown:
+        raise _fail(where, "has unknown key(s) {}; known: {}".format(", ".join(unknown), ", ".join(fields)))
+    missing = [name for name in fields if name not in raw]
+    if missing:
+        raise _fail(where, "lacks key(s) {}".format(", ".join(missing)))
+    types = getattr(kind, "__annotations__")
+    values = {}
+    for name in fields:
+        values[name] = _value(types[name], raw[name], "{}.{}".format(where, name).lstrip("."))
+    return kind(**values)
+
+
+_NESTED = {
+    "network": NetworkInfo,
+    "input": InputInfo,
+    "output": OutputInfo,
+    "target": TargetInfo,
+}  # type: Dict[str, Any]
+_LISTS = {"classes": SegClass, "payloads": PayloadInfo}  # type: Dict[str, Any]
+_LENGTHS = {"network.imgsz": 2, "input.shape": 4, "output.shape": 4, "color": 3}
+
+
+def _value(kind: Any, raw: Any, where: str) -> Any:
+    if where in _NESTED:
+        return _record(_NESTED[where], raw, where)
+    if where in _LISTS:
+        if not isinstance(raw, list) or not raw:
+            raise _fail(where, "is not a list with entries")
+        return tuple(_record(_LISTS[where], item, "{}[{}]".format(where, i)) for i, item in enumerate(raw))
+    length = _LENGTHS.get(where) or _LENGTHS.get(where.rpartition(".")[2])
+    if length:
+        if not isinstance(raw, list) or len(raw) != length or not all(_is_count(v) for v in raw):
+            raise _fail(where, "is not a list of {} non-negative integers".format(length))
+        return tuple(raw)
+    if kind in (str, int):
+        if not isinstance(raw, kind) or isinstance(raw, bool):
+            raise _fail(where, "is {!r}, not {}".format(raw, kind.__name__))
+        return raw
+    if kind is float:
+        if not isinstance(raw, (int, float)) or isinstance(raw, bool) or not abs(raw) < 1e30:
+            raise _fail(where, "is {!r}, not a finite number".format(raw))
+        return float(raw)
+    if raw is None and where != "provenance":
+        return None
+    if not isinstance(raw, dict):
+        raise _fail(where, "is not an object")
+    return raw
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2 ** 31
+
+
+def _check_meaning(manifest: Manifest) -> None:
+    for (part, name), allowed in _CHOICES.items():
+        value = getattr(getattr(manifest, part), name)
+        if value not in allowed:
+            raise _fail("{}.{}".format(part, name), "is {!r}, not one of {}".format(value, ", ".join(allowed)))
+    ids = [c.id for c in manifest.classes]
+    if ids != list(range(len(ids))) or len(ids) > 255:
+        raise _fail("classes", "must have the ids 0, 1, 2, ... up to 254")
+    wrong = [c.name for c in manifest.classes if not c.name or max(c.color) > 255]
+    if wrong:
+        raise _fail("classes", "have an empty name or a colour outside 0..255: {}".format(wrong))
+    _check_shapes(manifest)
+
+
+def _check_shapes(manifest: Manifest) -> None:
+    height, width = manifest.network.imgsz
+    stride = manifest.network.stride
+    if height < 1 or width < 1 or stride < 1 or height % stride or width % stride:
+        raise _fail("network", "size {}x{} does not fit stride {}".format(height, width, stride))
+    wanted = {
+        "input": _shape(manifest.input.layout, height, width, 3),
+        "output": _shape(manifest.output.layout, height // stride, width // stride, len(manifest.classes)),
+    }
+    for part, shape in wanted.items():
+        found = getattr(manifest, part).shape
+        if found != shape:
+            raise _fail(part + ".shape", "is {}, but network and classes ask for {}".format(found, shape))
+    if not manifest.output.scale > 0:
+        raise _fail("output.scale", "must be above 0")
+
+
+def _shape(layout: str, height: int, width: int, channels: int) -> Tuple[int, int, int, int]:
+    return (1, height, width, channels) if layout == "nhwc" else (1, channels, height, width)
+
+
+def _plain(value: Any) -> Any:
+    """NamedTuples to dictionaries, tuples to lists."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(getattr(value, name)) for name in value._fields}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def class_names(manifest: Manifest) -> List[str]:
+    return [c.name for c in manifest.classes]

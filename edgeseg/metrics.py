@@ -1,0 +1,50 @@
+"""Confusion matrix, IoU and agreement of masks."""
+
+from typing import Any, Optional
+
+import numpy as np
+
+from edgeseg.palette import UNLABELED
+
+Array = Any
+
+
+def confusion_matrix(labels: Array, mask: Array, classes: int) -> Array:
+    """Pixels of each (labelled class, predicted class): (classes, classes + 1) int64.
+
+    Pixels whose label is 255 are left out. The last column counts predictions of 255 (no class),
+    which are errors of their labelled class.
+    """
+    known = labels != UNLABELED
+    pairs = labels[known].astype(np.int32) * (classes + 1) + np.minimum(mask[known], classes)
+    return np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+
+
+def iou(confusion: Array) -> Array:
+    """Intersection over union of each class, 0..1; NaN for a class that neither side has.
+
+    `confusion` is (classes, classes) or (classes, classes + 1) with a last column of no class.
+    """
+    classes = confusion.shape[0]
+    hit = np.diag(confusion[:, :classes]).astype(np.float64)
+    union = confusion.sum(axis=1) + confusion[:, :classes].sum(axis=0) - hit
+    return np.divide(hit, union, out=np.full(classes, np.nan), where=union > 0)
+
+
+def mean_iou(confusion: Array) -> float:
+    """Mean of the IoU of the classes that occur in the labels, 0..1."""
+    occurs = confusion.sum(axis=1) > 0
+    values = iou(confusion)[occurs]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def pixel_accuracy(confusion: Array) -> float:
+    """Share of labelled pixels with the right class, 0..1."""
+    total = confusion.sum()
+    return float(np.diag(confusion[:, : confusion.shape[0]]).sum() / total) if total else float("nan")
+
+
+def agreement(a: Array, b: Array, known: Optional[Array] = None) -> float:
+    """Share of pixels with the same class in two masks of equal shape, 0..1."""
+    same = a == b
+    return float(same.mean() if known is None else same[known].mean())

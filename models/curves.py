@@ -1,0 +1,31 @@
+"""Learning curves as CSV and PNG."""
+
+import csv
+from pathlib import Path
+
+from edgeseg.models.checkpoint import AtomicReplacement
+
+
+def write_curves(out: Path, history: list[dict[str, float]]) -> None:
+    """Write `out`/curves.csv and `out`/curves.png; one row per epoch."""
+    with AtomicReplacement(out / "curves.csv") as path, open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, fieldnames=list(history[0]))
+        table.writeheader()
+        table.writerows(history)
+    with AtomicReplacement(out / "curves.png") as path:
+        _plot(path, history)
+
+
+def _plot(path: Path, history: list[dict[str, float]]) -> None:
+    from matplotlib.figure import Figure  # the pyplot interface would open a display
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    loss_axis = figure.add_subplot()
+    epochs = [row["epoch"] for row in history]
+    loss_axis.plot(epochs, [row["loss"] for row in history], color="tab:gray", label="loss")
+    loss_axis.set(xlabel="epoch", ylabel="training loss")
+    miou_axis = loss_axis.twinx()
+    miou_axis.plot(epochs, [100 * row["val_miou"] for row in history], color="tab:green", label="val mIoU")
+    miou_axis.set(ylabel="val mIoU, %", ylim=(0, 100))
+    figure.legend(loc="outside upper center", ncols=2)
+    figure.savefig(path, format="png", dpi=120)

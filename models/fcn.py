@@ -1,0 +1,64 @@
+"""Fully convolutional networks (Long, Shelhamer, Darrell, CVPR 2015) on MobileNetV2.
+
+As in the paper, a context head ("fc6", "fc7") sits on the stride-32 features, is upsampled by two,
+summed with a 1x1 projection of the stride-16 features (FCN-16s), and once more with stride 8 (FCN-8s).
+Two changes fit it to mobile features: fc6 is a depthwise 7x7 plus 1x1 convolution, and the sums are
+taken on `HEAD_CHANNELS` features, not on class scores, with a separable 3x3 convolution after each.
+"""
+
+from typing import Literal
+
+import numpy as np
+from keras import Initializer, KerasTensor, layers
+
+from edgeseg.models.backbone import Features, bn_relu, conv_bn_relu
+
+Upsampling = Literal["bilinear", "learned"]
+
+HEAD_CHANNELS = 128
+
+
+def fcn_logits(features: Features, classes: int, stride: int, upsampling: Upsampling) -> KerasTensor:
+    """Logits (N, H/stride, W/stride, classes) of FCN-32s, FCN-16s or FCN-8s.
+
+    `upsampling` is the x2 step between the scales: "bilinear" is a fixed resize with half-pixel
+    centres; "learned" is a 4x4 transposed convolution that starts as that resize (paper, section 3.3).
+    """
+    x = conv_bn_relu(features.stride32, HEAD_CHANNELS, 1, "fc6_reduce", "fc6_reduce_BN", "fc6_reduce_relu")
+    x = _separable(x, 7, "fc6")
+    for scale, tap in ((16, features.stride16), (8, features.stride8)):
+        if scale < stride:
+            break
+        x = _upsample2(x, upsampling, f"up{scale}")
+        skip = f"skip{scale}"
+        x = layers.Add(name=f"fuse{scale}")(
+            [x, conv_bn_relu(tap, HEAD_CHANNELS, 1, skip, skip + "_BN", skip + "_relu")]
+        )
+        x = _separable(x, 3, f"refine{scale}")
+    return layers.Conv2D(classes, 1, name="score")(x)
+
+
+def _separable(x: KerasTensor, kernel: int, name: str) -> KerasTensor:
+    depthwise, pointwise = name + "_depthwise", name + "_pointwise"
+    x = layers.DepthwiseConv2D(kernel, padding="same", use_bias=False, name=depthwise)(x)
+    x = bn_relu(x, depthwise + "_BN", depthwise + "_relu")
+    return conv_bn_relu(x, HEAD_CHANNELS, 1, pointwise, pointwise + "_BN", pointwise + "_relu")
+
+
+def _upsample2(x: KerasTensor, upsampling: Upsampling, name: str) -> KerasTensor:
+    if upsampling == "bilinear":
+        return layers.UpSampling2D(2, interpolation="bilinear", name=name)(x)
+    return layers.Conv2DTranspose(
+        x.shape[-1], 4, 2, padding="same", use_bias=False, kernel_initializer=BilinearX2(), name=name
+    )(x)
+
+
+class BilinearX2(Initializer):  # type: ignore[misc]
+    """The 4x4 stride-2 transposed convolution that equals a x2 bilinear resize away from the border."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray:
+        ramp = np.array([0.25, 0.75, 0.75, 0.25])
+        kernel = np.zeros(shape, dtype or "float32")
+        diagonal = np.arange(shape[-1])
+        kernel[:, :, diagonal, diagonal] = np.outer(ramp, ramp)[:, :, None]
+        return kernel

@@ -1,0 +1,95 @@
+"""Training batches: the whole split in memory, augmented ahead of the optimiser in one thread.
+
+Every sample is drawn from a generator seeded with (seed, epoch, position), so that a resumed run
+sees exactly what an uninterrupted one does.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from edgeseg.datasets import Dataset, Pair
+from edgeseg.models.augment import Augmentation, augment
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+class TrainingSet:
+    """Images and labels of a split, and the batches of an epoch."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        pairs: Sequence[Pair],
+        crop: tuple[int, int],
+        batch: int,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self._samples = [dataset.read(pair) for pair in pairs]
+        self._crop = crop
+        self._augmentation = augmentation
+        self._seed = seed
+        self.batch = min(batch, len(pairs))
+        self.pixels = np.zeros(len(dataset.classes), np.int64)  # by class
+        for _, label in self._samples:
+            self.pixels += np.bincount(label.ravel(), minlength=256)[: len(self.pixels)]
+        share = np.maximum(self.pixels, 1) / max(1, self.pixels.sum())
+        self._wanted = share**-0.5  # rarer classes are in the middle of more crops
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch; the last images of a shuffle that fill no batch wait for the next epoch."""
+        return len(self._samples) // self.batch
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Batches (n, h, w, 3) float32 in [-1, 1] and (n, h, w) uint8, made one ahead in a thread."""
+        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=2)
+        stop = threading.Event()
+
+        def put(item: Batch | BaseException | None) -> bool:
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.2)
+                    return True
+                except queue.Full:
+                    continue
+            return False
+
+        def produce() -> None:
+            try:
+                for step in range(self.steps):
+                    if not put(self._batch(epoch, step)):
+                        return
+                put(None)
+            except BaseException as error:  # handed to the training loop, which raises it
+                put(error)
+
+        thread = threading.Thread(target=produce, name="augment", daemon=True)
+        thread.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            thread.join()
+
+    def _batch(self, epoch: int, step: int) -> Batch:
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
+        images = np.empty((self.batch, *self._crop, 3), np.float32)
+        labels = np.empty((self.batch, *self._crop), np.uint8)
+        for slot in range(self.batch):
+            position = step * self.batch + slot
+            rng = np.random.default_rng([self._seed, epoch, position])
+            image, label = self._samples[order[position]]
+            images[slot], labels[slot] = augment(
+                image, label, self._crop, self._wanted, rng, self._augmentation
+            )
+        return images, labels
