@@ -3,10 +3,13 @@
 Nothing in it is executed or unpickled. It is checked in full before any inference runtime sees a byte.
 """
 
+import copy
 import hashlib
+import io
 import os
+import struct
 import zipfile
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Tuple
 
 from edgeseg.errors import BundleError, EnvironmentFault, UsageError
 from edgeseg.manifest import Manifest, PayloadInfo, parse_manifest
@@ -15,6 +18,7 @@ SUFFIX = ".edgeseg"
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
+MAX_LZMA_MEMORY = 64 << 20  # we write with a dictionary of 8 MiB
 
 _DAMAGED = "copy or download the file again, or export the network again"
 
@@ -36,22 +40,31 @@ def read_bundle(path: str) -> Bundle:
     if not os.path.isfile(path):
         raise UsageError("bundle {} does not exist".format(path), "give the path of a {} file".format(SUFFIX))
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive)
-            manifest = parse_manifest(_read(archive, members[MANIFEST], MAX_MANIFEST_BYTES).decode("utf-8"))
-            payloads = _payloads(archive, members, manifest)
-    except (zipfile.BadZipFile, EOFError, UnicodeDecodeError) as error:
-        raise BundleError("{} is truncated, damaged or not a bundle: {}".format(path, error), _DAMAGED)
-    except BundleError as error:
-        raise BundleError("{}: {}".format(path, error.message), error.fix)
+        if os.path.getsize(path) > MAX_PAYLOAD_BYTES:
+            raise BundleError("{} is larger than a bundle can be".format(path), "give a file made by `edgeseg export`")
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise EnvironmentFault("{} cannot be read: {}".format(path, error), "check the disk and permissions")
+    try:
+        manifest, payloads = _content(data)
+    except BundleError as error:
+        raise BundleError("{}: {}".format(path, error.message), error.fix)
+    except Exception as error:  # zipfile has no one exception for what damaged archives do to it
+        raise BundleError("{} is truncated, damaged or not a bundle: {}".format(path, error), _DAMAGED)
     return Bundle(path, manifest, payloads)
+
+
+def _content(data: bytes) -> Tuple[Manifest, Dict[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = _members(archive)
+        manifest = parse_manifest(_read(archive, members[MANIFEST], MAX_MANIFEST_BYTES).decode("utf-8"))
+        return manifest, _payloads(archive, members, manifest)
 
 
 def _members(archive: zipfile.ZipFile) -> Dict[str, zipfile.ZipInfo]:
     """The archive's members by name, after checking the names."""
-    members = {}  # type: Dict[str, zipfile.ZipInfo]
+    members: Dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename
         parts = name.split("/")
@@ -76,9 +89,8 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
     if info.file_size > limit:
         raise too_big
     try:
-        with archive.open(info) as file:
-            data = file.read(limit + 1)
-    except (zipfile.BadZipFile, EOFError, OSError):
+        data = _unpack(archive, info, limit + 1)
+    except zipfile.BadZipFile:  # a wrong checksum or header
         raise
     except Exception as error:  # lzma, zlib, encryption and unknown methods each raise their own
         raise BundleError("member {} cannot be unpacked: {}".format(info.filename, error), _DAMAGED)
@@ -87,9 +99,31 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
     return data
 
 
-def _payloads(
-    archive: zipfile.ZipFile, members: Dict[str, zipfile.ZipInfo], manifest: Manifest
-) -> Dict[str, bytes]:
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+    """At most `limit` bytes of a member, in memory for about as many."""
+    if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with archive.open(info) as file:
+            return file.read(limit)
+    if info.compress_type != zipfile.ZIP_LZMA:
+        raise NotImplementedError("compression method {}".format(info.compress_type))
+    # zipfile would expand all of an LZMA member at once, whatever its size. So the packed bytes are read as if
+    # they were stored, and their header (APPNOTE.TXT 5.8.8: version, length 5, properties) becomes that of a
+    # .lzma file of unknown size.
+    import lzma
+
+    packed = copy.copy(info)
+    packed.compress_type = zipfile.ZIP_STORED
+    packed.file_size = packed.compress_size
+    del packed.CRC
+    with archive.open(packed) as file:
+        raw = file.read()
+    if struct.unpack_from("<H", raw, 2)[0] != 5:
+        raise ValueError("its LZMA header is damaged")
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MAX_LZMA_MEMORY)
+    return decompressor.decompress(raw[4:9] + b"\xff" * 8 + raw[9:], limit)
+
+
+def _payloads(archive: zipfile.ZipFile, members: Dict[str, zipfile.ZipInfo], manifest: Manifest) -> Dict[str, bytes]:
     declared = {payload.path: payload for payload in manifest.payloads}
     roles = [payload.role for payload in manifest.payloads]
     if len(declared) != len(roles) or len(set(roles)) != len(roles):

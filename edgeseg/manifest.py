@@ -1,6 +1,7 @@
 """What a bundle says about itself: the only schema, checked key by key, with no inference runtime."""
 
 import json
+import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from edgeseg.errors import BundleError
@@ -92,7 +93,7 @@ def parse_manifest(text: str) -> Manifest:
     """Read manifest.json. Raises BundleError naming the key that is missing, unknown or wrong."""
     try:
         raw = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError("manifest.json is not JSON: {}".format(error), _REEXPORT)
     if not isinstance(raw, dict):
         raise BundleError("manifest.json is not an object", _REEXPORT)
@@ -124,21 +125,21 @@ def _record(kind: Any, raw: Any, where: str) -> Any:
     missing = [name for name in fields if name not in raw]
     if missing:
         raise _fail(where, "lacks key(s) {}".format(", ".join(missing)))
-    types = getattr(kind, "__annotations__")
+    types = kind.__annotations__
     values = {}
     for name in fields:
         values[name] = _value(types[name], raw[name], "{}.{}".format(where, name).lstrip("."))
     return kind(**values)
 
 
-_NESTED = {
+_NESTED: Dict[str, Any] = {
     "network": NetworkInfo,
     "input": InputInfo,
     "output": OutputInfo,
     "target": TargetInfo,
-}  # type: Dict[str, Any]
-_LISTS = {"classes": SegClass, "payloads": PayloadInfo}  # type: Dict[str, Any]
-_LENGTHS = {"network.imgsz": 2, "input.shape": 4, "output.shape": 4, "color": 3}
+}
+_LISTS: Dict[str, Any] = {"classes": SegClass, "payloads": PayloadInfo}
+_LENGTHS = {"network.imgsz": 2, "input.shape": 4, "output.shape": 4, "classes.color": 3}
 
 
 def _value(kind: Any, raw: Any, where: str) -> Any:
@@ -148,11 +149,15 @@ def _value(kind: Any, raw: Any, where: str) -> Any:
         if not isinstance(raw, list) or not raw:
             raise _fail(where, "is not a list with entries")
         return tuple(_record(_LISTS[where], item, "{}[{}]".format(where, i)) for i, item in enumerate(raw))
-    length = _LENGTHS.get(where) or _LENGTHS.get(where.rpartition(".")[2])
+    length = _LENGTHS.get(re.sub(r"\[\d+\]", "", where))
     if length:
         if not isinstance(raw, list) or len(raw) != length or not all(_is_count(v) for v in raw):
             raise _fail(where, "is not a list of {} non-negative integers".format(length))
         return tuple(raw)
+    return _scalar(kind, raw, where)
+
+
+def _scalar(kind: Any, raw: Any, where: str) -> Any:
     if kind in (str, int):
         if not isinstance(raw, kind) or isinstance(raw, bool):
             raise _fail(where, "is {!r}, not {}".format(raw, kind.__name__))
@@ -169,7 +174,7 @@ def _value(kind: Any, raw: Any, where: str) -> Any:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2 ** 31
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def _check_meaning(manifest: Manifest) -> None:
@@ -183,6 +188,9 @@ def _check_meaning(manifest: Manifest) -> None:
     wrong = [c.name for c in manifest.classes if not c.name or max(c.color) > 255]
     if wrong:
         raise _fail("classes", "have an empty name or a colour outside 0..255: {}".format(wrong))
+    for name in ("parameters", "macs"):
+        if getattr(manifest.network, name) < 0:
+            raise _fail("network." + name, "is below 0")
     _check_shapes(manifest)
 
 

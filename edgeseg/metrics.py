@@ -45,6 +45,6 @@ def pixel_accuracy(confusion: Array) -> float:
 
 
 def agreement(a: Array, b: Array, known: Optional[Array] = None) -> float:
-    """Share of pixels with the same class in two masks of equal shape, 0..1."""
-    same = a == b
-    return float(same.mean() if known is None else same[known].mean())
+    """Share of pixels with the same class in two masks of equal shape, 0..1; NaN where none is `known`."""
+    same = a == b if known is None else (a == b)[known]
+    return float(same.mean()) if same.size else float("nan")

@@ -2,12 +2,74 @@
 
 from typing import Any, Optional, Tuple
 
+import numpy as np
+
+from edgeseg.errors import UsageError
+from edgeseg.manifest import InputInfo
 from edgeseg.opencv import load_cv2
 
 Array = Any
 
 
 def resize(image: Array, size: Tuple[int, int], out: Optional[Array] = None) -> Array:
-    """Resize (H, W, 3) uint8 to `size` (height, width), bilinear, half-pixel centres, into `out`."""
+    """Resize (H, W, 3) uint8 to `size` (height, width), half-pixel centres, into `out` if given.
+
+    Bilinear; area averaging where the image is at least twice as large, which bilinear would alias.
+    """
     cv2 = load_cv2()
-    return cv2.resize(image, (size[1], size[0]), dst=out, interpolation=cv2.INTER_LINEAR)
+    shrinks = image.shape[0] >= 2 * size[0] and image.shape[1] >= 2 * size[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size[1], size[0]), dst=out, interpolation=method)
+
+
+def check_image(image: Array, color: str) -> None:
+    """Raise UsageError unless `image` is (H, W, 3) uint8 and `color` is "bgr" or "rgb"."""
+    if color not in ("bgr", "rgb"):
+        raise UsageError("color {!r} is not a channel order".format(color), 'use "bgr" (OpenCV) or "rgb"')
+    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
+    if shape is None or len(shape) != 3 or shape[2] != 3 or dtype != np.uint8 or not image.size:
+        raise UsageError(
+            "an image must be an array (height, width, 3) of uint8, not {} of {}".format(shape, dtype),
+            "convert a grey image with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)",
+        )
+
+
+class InputWriter:
+    """Writes frames into the input tensor of a network; scratch memory is allocated once."""
+
+    def __init__(self, info: InputInfo, imgsz: Tuple[int, int]) -> None:
+        self._info = info
+        self._imgsz = imgsz
+        self._scratch: Optional[Array] = None
+        if info.dtype != "uint8" or info.layout != "nhwc":
+            self._scratch = np.empty(imgsz + (3,), np.uint8)
+
+    def covered(self, size: Tuple[int, int]) -> Tuple[int, int]:
+        """Height and width of the input that a frame of `size` (height, width) fills, in pixels.
+
+        All of it for fit "stretch". For "letterbox" the frame keeps its aspect ratio, at the top left.
+        """
+        if self._info.fit == "stretch":
+            return self._imgsz
+        scale = min(self._imgsz[0] / size[0], self._imgsz[1] / size[1])
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+    def write(self, image: Array, color: str, tensor: Array) -> None:
+        """Resize `image` (H, W, 3) uint8 straight into `tensor`, in the network's colours and range."""
+        cv2 = load_cv2()
+        pixels = tensor[0] if self._scratch is None else self._scratch
+        height, width = self.covered(image.shape[:2])
+        if (height, width) == self._imgsz:
+            resize(image, self._imgsz, out=pixels)
+        else:
+            pixels[:] = 128
+            pixels[:height, :width] = resize(image, (height, width))
+        if color != self._info.color:
+            cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+        if self._scratch is not None:
+            source = pixels if self._info.layout == "nhwc" else pixels.transpose(2, 0, 1)
+            if self._info.dtype == "uint8":
+                tensor[0] = source
+            else:
+                np.multiply(source, np.float32(self._info.scale), out=tensor[0], casting="unsafe")
+                tensor[0] += np.float32(self._info.offset)

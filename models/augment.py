@@ -17,10 +17,11 @@ class Augmentation(NamedTuple):
     stretch: float = 0.1  # aspect ratio change, +- share
     flip: bool = True
     brightness: float = 0.25  # +- share of full range
-    contrast: float = 0.3  # +- share
-    saturation: float = 0.4  # +- share
-    hue: float = 6.0  # +- degrees
-    gamma: float = 0.25  # +- in log units
+    contrast: float = 0.45  # +- share
+    saturation: float = 0.6  # +- share
+    hue: float = 10.0  # +- degrees
+    gamma: float = 0.7  # +- in log units: dusk to glare
+    white_balance: float = 0.15  # +- in log units, each channel by itself
     blur: float = 0.1  # probability of a soft image
     rare_crop: float = 0.5  # probability that a crop is centred on a pixel of a rare class
 
@@ -98,7 +99,7 @@ def _jitter(image: Pixels, rng: np.random.Generator, options: Augmentation) -> P
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
     if options.hue or options.saturation:
         hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-        turn = int(round(rng.uniform(-options.hue, options.hue) / 2))  # OpenCV's unit is 2 degrees
+        turn = round(rng.uniform(-options.hue, options.hue) / 2)  # OpenCV's unit is 2 degrees
         gain = 1 + rng.uniform(-options.saturation, options.saturation)
         hue = (hsv[..., 0].astype(np.int16) + turn) % 180
         hsv[..., 0] = hue.astype(np.uint8)
@@ -107,5 +108,7 @@ def _jitter(image: Pixels, rng: np.random.Generator, options: Augmentation) -> P
     ramp = np.arange(256, dtype=np.float32) / 255
     ramp = ramp ** np.exp(rng.uniform(-options.gamma, options.gamma))
     ramp = (ramp - 0.5) * (1 + rng.uniform(-options.contrast, options.contrast)) + 0.5
-    ramp = np.clip(ramp + rng.uniform(-options.brightness, options.brightness), 0, 1)
-    return (ramp * 2 - 1).astype(np.float32)[image]
+    ramp = ramp + rng.uniform(-options.brightness, options.brightness)
+    gains = np.exp(rng.uniform(-options.white_balance, options.white_balance, 3))
+    tables = (np.clip(ramp[:, None] * gains, 0, 1) * 2 - 1).astype(np.float32)  # (256, 3)
+    return np.stack([tables[:, channel][image[..., channel]] for channel in range(3)], axis=-1)

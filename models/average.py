@@ -21,12 +21,12 @@ class WeightAverage:
     def update(self) -> None:
         """Call after each optimiser step."""
         self._steps += 1
-        if self._steps % EVERY:
-            return
+        if self._steps % EVERY and self._steps > EVERY:
+            return  # but a run of a few steps must not end where it started
         # Early on the start counts less than a fixed decay would make it.
         decay = min(DECAY, self._steps / (self._steps + 10)) ** EVERY
-        for value, new in zip(self._values, self._network.get_weights(), strict=True):
-            value += (1 - decay) * (new - value)
+        for average, value in zip(self._values, self._network.get_weights(), strict=True):
+            average[...] += (1 - decay) * (value - average)
 
     def copy_to(self, network: keras.Model) -> None:
         network.set_weights(self._values)
@@ -55,8 +55,8 @@ def restore_batch_norm(network: keras.Model, batches: Iterable[np.ndarray], coun
         for images in itertools.islice(batches, count):
             network(images, training=True)
             for layer, total in zip(norms, sums, strict=True):
-                for into, variable in zip(total, layer.non_trainable_variables, strict=True):
-                    into += keras.ops.convert_to_numpy(variable)
+                for partial, variable in zip(total, layer.non_trainable_variables, strict=True):
+                    partial[...] += keras.ops.convert_to_numpy(variable)
             seen += 1
     finally:
         for layer, momentum in zip(norms, momenta, strict=True):

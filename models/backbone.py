@@ -3,11 +3,11 @@
 Layer names are those of `keras.applications.MobileNetV2`, so weights made for it load by name.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from keras import KerasTensor, layers
 
-Geometry = Literal["symmetric", "same"]
+from edgeseg.models.spec import Geometry
 
 # expansion, repeats, stride (paper, table 2; the first row is `expanded_conv`)
 _STAGES = ((1, 1, 1), (6, 2, 2), (6, 3, 2), (6, 4, 2), (6, 3, 1), (6, 3, 2), (6, 1, 1))
@@ -35,9 +35,7 @@ def scaled_channels(channels: int, width: float) -> int:
     return scaled + 8 if scaled < 0.9 * channels * width else scaled
 
 
-def conv_bn_relu(
-    x: KerasTensor, channels: int, kernel: int, name: str, bn_name: str, relu_name: str
-) -> KerasTensor:
+def conv_bn_relu(x: KerasTensor, channels: int, kernel: int, name: str, bn_name: str, relu_name: str) -> KerasTensor:
     """A stride-1 convolution without bias, BatchNorm, ReLU6."""
     x = layers.Conv2D(channels, kernel, padding="same", use_bias=False, name=name)(x)
     return bn_relu(x, bn_name, relu_name)
@@ -97,9 +95,7 @@ def _inverted_residual(
     return y, expanded
 
 
-def _strided(
-    x: KerasTensor, geometry: Geometry, pad_name: str, *, channels: int | None, name: str
-) -> KerasTensor:
+def _strided(x: KerasTensor, geometry: Geometry, pad_name: str, *, channels: int | None, name: str) -> KerasTensor:
     """A 3x3 stride-2 convolution, depthwise where `channels` is None, in the given geometry."""
     padding = "same"
     if geometry == "symmetric":

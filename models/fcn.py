@@ -6,14 +6,11 @@ Two changes fit it to mobile features: fc6 is a depthwise 7x7 plus 1x1 convoluti
 taken on `HEAD_CHANNELS` features, not on class scores, with a separable 3x3 convolution after each.
 """
 
-from typing import Literal
-
 import numpy as np
-from keras import Initializer, KerasTensor, layers
+from keras import KerasTensor, layers
 
 from edgeseg.models.backbone import Features, bn_relu, conv_bn_relu
-
-Upsampling = Literal["bilinear", "learned"]
+from edgeseg.models.spec import Upsampling
 
 HEAD_CHANNELS = 128
 
@@ -48,17 +45,19 @@ def _separable(x: KerasTensor, kernel: int, name: str) -> KerasTensor:
 def _upsample2(x: KerasTensor, upsampling: Upsampling, name: str) -> KerasTensor:
     if upsampling == "bilinear":
         return layers.UpSampling2D(2, interpolation="bilinear", name=name)(x)
-    return layers.Conv2DTranspose(
-        x.shape[-1], 4, 2, padding="same", use_bias=False, kernel_initializer=BilinearX2(), name=name
-    )(x)
+    # Its start is assigned, not an initialiser: a class of ours would tie the saved file to edgeseg.
+    layer = layers.Conv2DTranspose(
+        x.shape[-1], 4, 2, padding="same", use_bias=False, kernel_initializer="zeros", name=name
+    )
+    y = layer(x)
+    layer.kernel.assign(bilinear_x2_kernel(x.shape[-1]))
+    return y
 
 
-class BilinearX2(Initializer):  # type: ignore[misc]
-    """The 4x4 stride-2 transposed convolution that equals a x2 bilinear resize away from the border."""
+def bilinear_x2_kernel(channels: int) -> np.ndarray:
+    """Kernel (4, 4, channels, channels) float32 of a stride-2 transposed convolution.
 
-    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray:
-        ramp = np.array([0.25, 0.75, 0.75, 0.25])
-        kernel = np.zeros(shape, dtype or "float32")
-        diagonal = np.arange(shape[-1])
-        kernel[:, :, diagonal, diagonal] = np.outer(ramp, ramp)[:, :, None]
-        return kernel
+    It equals the x2 bilinear resize with half-pixel centres, channel by channel, away from the border.
+    """
+    ramp = np.array([0.25, 0.75, 0.75, 0.25], np.float32)
+    return np.einsum("y,x,io->yxio", ramp, ramp, np.eye(channels, dtype=np.float32))

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import keras
 
 from edgeseg.errors import UsageError
-from edgeseg.models.checkpoint import AtomicReplacement
-from edgeseg.models.network import NetworkSpec
+from edgeseg.models.checkpoint import UNREADABLE, AtomicReplacement
+from edgeseg.models.spec import NetworkSpec
 from edgeseg.palette import SegClass
 
 CARD = "edgeseg.json"
@@ -43,11 +43,11 @@ def load_network(path: Path) -> tuple[keras.Model, NetworkCard]:
     try:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read(CARD))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        spec = NetworkSpec(**content["spec"] | {"imgsz": tuple(content["spec"]["imgsz"])})
+        classes = tuple(SegClass(c["id"], c["name"], tuple(c["color"])) for c in content["classes"])
+        card = NetworkCard(**content | {"spec": spec, "classes": classes})
+        return keras.saving.load_model(path, compile=False), card
+    except UNREADABLE as error:
         raise UsageError(
             f"{path} is not a network trained by edgeseg ({error})", "give the network.keras of `edgeseg train`"
         ) from error
-    spec = NetworkSpec(**content["spec"] | {"imgsz": tuple(content["spec"]["imgsz"])})
-    classes = tuple(SegClass(c["id"], c["name"], tuple(c["color"])) for c in content["classes"])
-    card = NetworkCard(**content | {"spec": spec, "classes": classes})
-    return keras.saving.load_model(path, compile=False), card

@@ -1,14 +1,11 @@
 """The training loss: class-weighted cross-entropy plus a soft Jaccard term on full-resolution logits."""
 
-from typing import Literal
-
 import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from edgeseg.models.recipe import Balance
 from edgeseg.palette import UNLABELED
-
-Balance = Literal["none", "sqrt", "log"]
 
 
 def class_weights(pixels: np.ndarray, balance: Balance) -> np.ndarray:

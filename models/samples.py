@@ -1,23 +1,29 @@
 """Training batches: the whole split in memory, augmented ahead of the optimiser in one thread.
 
+Memory: 4 bytes a pixel (RGB and label, uint8) for all images of the split, 254 MB for CamVid's 367.
+
 Every sample is drawn from a generator seeded with (seed, epoch, position), so that a resumed run
 sees exactly what an uninterrupted one does.
 """
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 
 from edgeseg.datasets import Dataset, Pair
+from edgeseg.errors import UsageError
 from edgeseg.models.augment import Augmentation, augment
 
 Batch = tuple[np.ndarray, np.ndarray]
 
 
 class TrainingSet:
-    """Images and labels of a split, and the batches of an epoch."""
+    """Images and labels of a split, and the batches of an epoch.
+
+    Raises UsageError for a file that cannot be read, and where no pixel has a label.
+    """
 
     def __init__(
         self,
@@ -36,6 +42,11 @@ class TrainingSet:
         self.pixels = np.zeros(len(dataset.classes), np.int64)  # by class
         for _, label in self._samples:
             self.pixels += np.bincount(label.ravel(), minlength=256)[: len(self.pixels)]
+        if not self.pixels.any():
+            raise UsageError(
+                f"none of the {len(pairs)} training labels of {dataset.root} has a labelled pixel",
+                f"label values must be 0 to {len(self.pixels) - 1}",
+            )
         share = np.maximum(self.pixels, 1) / max(1, self.pixels.sum())
         self._wanted = share**-0.5  # rarer classes are in the middle of more crops
 
@@ -47,7 +58,7 @@ class TrainingSet:
         """Batches in an epoch; the last images of a shuffle that fill no batch wait for the next epoch."""
         return len(self._samples) // self.batch
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         """Batches (n, h, w, 3) float32 in [-1, 1] and (n, h, w) uint8, made one ahead in a thread."""
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=2)
         stop = threading.Event()
@@ -89,7 +100,5 @@ class TrainingSet:
             position = step * self.batch + slot
             rng = np.random.default_rng([self._seed, epoch, position])
             image, label = self._samples[order[position]]
-            images[slot], labels[slot] = augment(
-                image, label, self._crop, self._wanted, rng, self._augmentation
-            )
+            images[slot], labels[slot] = augment(image, label, self._crop, self._wanted, rng, self._augmentation)
         return images, labels

@@ -3,13 +3,16 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
 from edgeseg.errors import UsageError
-from edgeseg.models.backbone import Geometry
+from edgeseg.models.checkpoint import UNREADABLE
+from edgeseg.models.spec import Geometry
+
+if TYPE_CHECKING:
+    import keras
 
 # Files whose geometry is known, by SHA-256. A file outside this list must say its geometry itself:
 # an array "geometry" holding "symmetric" or "same".
@@ -44,18 +47,16 @@ def read_weights(init: str, width: float, weights_dir: Path | None = None) -> In
     "imagenet" looks in `weights_dir`, $EDGESEG_WEIGHTS and Keras' own cache; nothing is downloaded.
     Raises UsageError where there is no such file, or its geometry is unknown.
     """
-    if init == "none":
+    path = find_weights(init, width, weights_dir)
+    if path is None:
         return None
-    path = _imagenet_file(width, weights_dir) if init == "imagenet" else Path(init).expanduser()
-    if not path.is_file():
-        raise UsageError(f"initial weights {path} do not exist", "--init takes a .npz or .h5 file, imagenet, or none")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if path.suffix == ".h5":
         return InitialWeights(path.name, digest, "same", _read_h5(path, width))
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise UsageError(f"{path} cannot be read as .npz weights: {error}", "is the file complete?") from error
     geometry = str(arrays.pop("geometry", KNOWN_GEOMETRY.get(digest, "")))
     if geometry not in ("symmetric", "same"):
@@ -66,7 +67,17 @@ def read_weights(init: str, width: float, weights_dir: Path | None = None) -> In
     return InitialWeights(path.name, digest, "symmetric" if geometry == "symmetric" else "same", arrays)
 
 
-def load_into(network: keras.Model, initial: InitialWeights) -> int:
+def find_weights(init: str, width: float, weights_dir: Path | None = None) -> Path | None:
+    """The file that `--init` stands for, None for "none". Raises UsageError where there is none."""
+    if init == "none":
+        return None
+    path = _imagenet_file(width, weights_dir) if init == "imagenet" else Path(init).expanduser()
+    if not path.is_file():
+        raise UsageError(f"initial weights {path} do not exist", "--init takes a .npz or .h5 file, imagenet, or none")
+    return path
+
+
+def load_into(network: "keras.Model", initial: InitialWeights) -> int:
     """Set the backbone's weights by layer name; returns how many arrays were set.
 
     Raises UsageError where a layer of the backbone has no array or one of another shape (the head's
@@ -114,6 +125,8 @@ def _imagenet_file(width: float, weights_dir: Path | None) -> Path:
 
 def _read_h5(path: Path, width: float) -> dict[str, np.ndarray]:
     """Weights of keras.applications.MobileNetV2, read by Keras itself."""
+    import keras
+
     try:
         model = keras.applications.MobileNetV2(
             input_shape=(224, 224, 3), alpha=width, include_top=False, weights=str(path)

@@ -1,0 +1,93 @@
+"""The command line: one file for each command, imported when that command is asked for."""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from typing import List, NamedTuple, Optional, Sequence
+
+from edgeseg.errors import EXIT_BUG, EXIT_INTERRUPTED, EdgesegError, EnvironmentFault
+from edgeseg.version import __version__
+
+
+class Command(NamedTuple):
+    """A command and, for one of the PC side, the packages it cannot do without."""
+
+    name: str
+    summary: str
+    needs: Sequence[str] = ()
+    extra: str = ""
+    python: str = ""  # oldest Python that it runs on
+
+
+COMMANDS = (
+    Command("train", "train a network on a labelled dataset", ("keras", "cv2"), "export", "3.10"),
+    Command("export", "turn a network into a bundle for a target", ("keras", "tensorflow"), "export", "3.10"),
+    Command("run", "segment a camera, video, image or folder"),
+    Command("bench", "measure FPS, latency and accuracy on this machine"),
+    Command("verify", "compare a bundle with its float network, as masks", ("keras", "tensorflow"), "export", "3.10"),
+    Command("inspect", "show what is in a bundle, a .tflite file or a network"),
+    Command("doctor", "check this machine: runtimes, OpenCV, cameras, space"),
+)
+
+
+def missing_reason(command: Command) -> str:
+    """Why this command cannot run here, or an empty string."""
+    if command.python and sys.version_info < tuple(int(n) for n in command.python.split(".")):
+        return "needs Python {} or later".format(command.python)
+    absent = [name for name in command.needs if importlib.util.find_spec(name) is None]
+    return "needs {}: pip install 'edgeseg[{}]'".format(", ".join(absent), command.extra) if absent else ""
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run a command; returns its exit code (see edgeseg.errors)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(arguments)
+    except EdgesegError as error:
+        print("edgeseg: error: {}".format(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as stop:
+        print("edgeseg: interrupted" + ("; {}".format(stop) if str(stop) else ""), file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`edgeseg ... | head`); that is no fault.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print("edgeseg: this is a bug of edgeseg; please report the lines above", file=sys.stderr)
+        return EXIT_BUG
+
+
+def _dispatch(arguments: List[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="edgeseg",
+        description="Semantic segmentation for robots.",
+        epilog="exit codes: 0 ok, 1 a check failed, 2 usage, 3 something is missing here, "
+        "4 the bundle does not fit, 70 a bug, 130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version="edgeseg " + __version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for command in COMMANDS:
+        # Only the command that is asked for is imported; --help stays fast.
+        asked = arguments[:1] == [command.name]
+        reason = missing_reason(command)
+        text = command.summary + (" [{}]".format(reason) if reason else "")
+        child = commands.add_parser(command.name, help=text, description=command.summary)
+        if asked:
+            module = importlib.import_module("edgeseg.cli." + command.name)
+            module.configure(child)
+            child.set_defaults(run=module.run, reason=reason)
+    args = parser.parse_args(arguments)
+    if not args.command:
+        parser.print_help()
+        return 2
+    if args.reason:
+        raise EnvironmentFault(
+            "edgeseg {} {}".format(args.command, args.reason.split(":")[0]),
+            args.reason.partition(": ")[2] or "run it on a PC with a newer Python",
+        )
+    return int(args.run(args))

@@ -61,16 +61,18 @@ class Dataset(NamedTuple):
 def read_rgb(path: str) -> Array:
     """Read an image file as (H, W, 3) uint8 RGB. Raises UsageError if it is absent or no image."""
     cv2 = load_cv2()
-    image = cv2.imread(_existing(path), cv2.IMREAD_COLOR)
+    image = _decoded(path, cv2.IMREAD_COLOR)
     if image is None:
         raise UsageError("{} cannot be read as an image".format(path), "is the file complete, and a PNG or JPEG?")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def read_labels(path: str, classes: int, void_id: int) -> Array:
-    """Read a one-channel label PNG as (H, W) uint8 with 255 for `void_id`."""
-    cv2 = load_cv2()
-    label = cv2.imread(_existing(path), cv2.IMREAD_UNCHANGED)
+    """Read a one-channel label PNG as (H, W) uint8 with 255 for `void_id`.
+
+    Raises UsageError if it is no such image or has a value that is neither a class nor unlabelled.
+    """
+    label = _decoded(path, load_cv2().IMREAD_UNCHANGED)
     if label is None or label.ndim != 2 or label.dtype != np.uint8:
         shape = "unreadable" if label is None else "shape {} of {}".format(label.shape, label.dtype)
         raise UsageError(
@@ -93,10 +95,22 @@ def read_labels(path: str, classes: int, void_id: int) -> Array:
     return lookup[label]
 
 
-def _existing(path: str) -> str:
-    if not os.path.isfile(path):
-        raise UsageError("file {} does not exist".format(path), "check the data folder")
-    return path
+def _decoded(path: str, flags: int) -> Optional[Array]:
+    """The image in a file, None if there is no whole one. Raises UsageError if the file is absent."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise UsageError("file {} cannot be read: {}".format(path, error.strerror), "check the data folder")
+    # OpenCV fills the missing part of a truncated JPEG with grey; the end marker tells.
+    is_cut_jpeg = data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data
+    if is_cut_jpeg or not data:
+        return None
+    cv2 = load_cv2()
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # a header with an impossible size
+        return None
 
 
 def pair_files(images: str, labels: str) -> Optional[List[Pair]]:
@@ -106,10 +120,7 @@ def pair_files(images: str, labels: str) -> Optional[List[Pair]]:
     """
     if not (os.path.isdir(images) and os.path.isdir(labels)):
         return None
-    by_name = [
-        {os.path.splitext(f)[0]: os.path.join(folder, f) for f in sorted(os.listdir(folder)) if _is_image(f)}
-        for folder in (images, labels)
-    ]
+    by_name = [_by_base_name(folder) for folder in (images, labels)]
     unpaired = sorted(set(by_name[0]) ^ set(by_name[1]))
     if unpaired:
         raise UsageError(
@@ -121,5 +132,24 @@ def pair_files(images: str, labels: str) -> Optional[List[Pair]]:
     return [Pair(path, by_name[1][name]) for name, path in by_name[0].items()]
 
 
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def _by_base_name(folder: str) -> Dict[str, str]:
+    """Image files of a folder by name without extension, sorted."""
+    paths: Dict[str, str] = {}
+    for file in sorted(os.listdir(folder)):
+        name = os.path.splitext(file)[0]
+        if not _is_image(file):
+            continue
+        if name in paths:
+            raise UsageError(
+                "{} and {} have the same base name".format(paths[name], file), "keep one image of each name"
+            )
+        paths[name] = os.path.join(folder, file)
+    return paths
+
+
 def _is_image(name: str) -> bool:
-    return name.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
+    # macOS leaves "._NAME.png" beside NAME.png on foreign disks
+    return not name.startswith(".") and name.lower().endswith(_IMAGES)

@@ -1,0 +1,104 @@
+"""`edgeseg bench`: what is measured, in which order, and how it is shown."""
+
+import os
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from edgeseg.bench.accuracy import Accuracy
+from edgeseg.bench.latency import RunFigures, bare_inference_ms, record_pattern, run_figures
+from edgeseg.bench.plain_loop import plain_loop_fps
+from edgeseg.bundle import Bundle
+from edgeseg.errors import EnvironmentFault
+
+DEFAULT_FRAMES = 200
+
+
+class Speed(NamedTuple):
+    """All speed figures of a bundle on this machine, taken in one run so that they compare."""
+
+    bare_ms: Dict[int, float]  # bare inference call by number of threads
+    one: RunFigures  # a run with one inference thread
+    all: RunFigures  # a run with all cores
+    plain_fps: Optional[float]  # the plain loop on the same video, all cores; None where it cannot run
+
+
+def measure_speed(bundle: Bundle, source: Optional[str], device: str, threads: int, frames: Optional[int]) -> Speed:
+    """Measure on `source`, or on a video of the generated street scene."""
+    cores = threads or len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as folder:
+        uri = source or record_pattern(folder, frames or DEFAULT_FRAMES)
+        bare = {n: bare_inference_ms(bundle, device, n) for n in sorted({1, cores})}
+        one = run_figures(bundle, uri, device, 1, frames, folder)
+        every = run_figures(bundle, uri, device, cores, frames, folder) if cores > 1 else one
+        plain = None
+        if os.path.isfile(uri):
+            try:
+                plain = plain_loop_fps(bundle, uri, cores, folder)
+            except EnvironmentFault:
+                pass  # another runtime than LiteRT: there is no plain loop to compare with
+    return Speed(bare, one, every, plain)
+
+
+def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
+    """The figures as JSON; the accuracy keys are there only if it was measured. Fractions are 0..1."""
+    best = speed.all
+    result: Dict[str, Any] = {
+        "fps": best.fps,
+        "latency_ms": best.latency_ms,
+        "stages_ms": best.stages_ms,
+        "bare_inference_ms": speed.bare_ms[1],
+        "bare_inference_ms_by_threads": {str(n): ms for n, ms in speed.bare_ms.items()},
+        "frames": best.frames,
+        "cpu_ms_per_frame": best.cpu_ms,
+        "fps_limit": best.fps_limit,
+        "one_thread": {
+            "fps": speed.one.fps,
+            "latency_ms": speed.one.latency_ms,
+            "stages_ms": speed.one.stages_ms,
+            "share_of_bare": speed.one.fps * speed.bare_ms[1] / 1e3,
+        },
+        "share_of_limit": best.fps / best.fps_limit,
+        "plain_loop_fps": speed.plain_fps,
+    }
+    if accuracy is not None:
+        result.update(
+            images=accuracy.images,
+            miou=accuracy.miou,
+            iou=accuracy.iou,
+            pixel_accuracy=accuracy.pixel_accuracy,
+            confusion=accuracy.confusion.tolist(),
+        )
+    return result
+
+
+def to_lines(figures: Dict[str, Any]) -> List[str]:
+    """The table for people, from `to_dict`."""
+    bare = figures["bare_inference_ms_by_threads"]
+    lines = ["bare inference   " + "   ".join(_bare(n, ms) for n, ms in bare.items())]
+    one = figures["one_thread"]
+    lines.append(
+        "run, 1 thread    {:6.1f} FPS   {:.2f} of the bare call".format(one["fps"], one["share_of_bare"])
+    )
+    lines.append(
+        "run, all cores   {:6.1f} FPS   {:.2f} of what the cores allow ({:.1f} ms CPU a frame)".format(
+            figures["fps"], figures["share_of_limit"], figures["cpu_ms_per_frame"]
+        )
+    )
+    if figures["plain_loop_fps"]:
+        ratio = figures["fps"] / figures["plain_loop_fps"]
+        lines.append("plain loop       {:6.1f} FPS   edgeseg is {:.2f}x".format(figures["plain_loop_fps"], ratio))
+    for title, values in (("latency", figures["latency_ms"]), ("stages", one["stages_ms"])):
+        lines.append("{:<17}".format(title) + "   ".join("{} {:.2f} ms".format(*item) for item in values.items()))
+    if "miou" in figures:
+        lines.append(
+            "accuracy         mIoU {:.1f}   pixels {:.1f} %   ({} images)".format(
+                100 * figures["miou"], 100 * figures["pixel_accuracy"], figures["images"]
+            )
+        )
+        for name, value in figures["iou"].items():
+            lines.append("  {:<15}{:>6}".format(name, "-" if value is None else "{:.1f}".format(100 * value)))
+    return lines
+
+
+def _bare(threads: str, ms: float) -> str:
+    return "{} thread{} {:.2f} ms ({:.1f} FPS)".format(threads, "" if threads == "1" else "s", ms, 1e3 / ms)

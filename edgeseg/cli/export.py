@@ -1,0 +1,57 @@
+"""edgeseg export: a network becomes a bundle for a target."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from edgeseg.manifest import Manifest
+
+SUMMARY = "turn a network into a bundle for a target"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="NETWORK", help="fcn8-camvid, or the network.keras of `edgeseg train`")
+    parser.add_argument("--target", required=True, help="what the bundle is for: cpu")
+    parser.add_argument("--precision", help="int8 or fp32; default: the first that the target has (cpu: int8)")
+    parser.add_argument("--data", metavar="DIR", help="labelled dataset: int8 calibrates on its train split")
+    parser.add_argument("--calibration", metavar="N|random", help="calibration images, 100 by default; or random data")
+    parser.add_argument("-o", "--out", required=True, metavar="OUT.edgeseg", help="the bundle to write")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; returns 0, or raises EdgesegError."""
+    start = time.monotonic()
+    from edgeseg.export.quiet import import_tensorflow
+
+    import_tensorflow()
+    from edgeseg.export.pipeline import ExportRequest, export_bundle
+
+    out = Path(args.out).expanduser()
+    request = ExportRequest(args.network, out, args.target, args.precision, args.data, args.calibration)
+    manifest = export_bundle(request, log)
+    if args.json:
+        print(manifest.to_json())
+    else:
+        print(_summary(str(out), manifest, time.monotonic() - start))
+    return 0
+
+
+def log(text: str) -> None:
+    print("edgeseg: " + text, file=sys.stderr, flush=True)
+
+
+def _summary(path: str, manifest: Manifest, seconds: float) -> str:
+    from edgeseg.cli.inspect import parity_lines
+
+    target = manifest.target
+    size = os.path.getsize(path) / 1e6
+    lines = ["{}: {:.2f} MB for {}, {}, in {:.0f} s".format(path, size, target.name, target.precision, seconds)]
+    lines += parity_lines(manifest.parity or {})
+    reused = manifest.provenance.get("reused")
+    if reused:
+        lines += ["figures above: from {}; compared again here:".format(reused["from"])]
+        lines += parity_lines(reused["parity"])
+    return "\n".join(lines)

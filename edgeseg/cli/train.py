@@ -1,0 +1,179 @@
+"""`edgeseg train`: a labelled dataset becomes network.keras."""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import sys
+from typing import Any, Dict, Optional
+
+from edgeseg.errors import EnvironmentFault, UsageError
+
+SUMMARY = "train a network on a labelled dataset"
+
+SPACE = 256 << 20  # bytes: two checkpoints (old and new) and a network of width 1.0, and some to spare
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments. A default of None means: as in edgeseg.models.recipe.Recipe, or the resumed run."""
+    size: Dict[str, Any] = {"type": int, "nargs": 2, "metavar": ("H", "W")}
+    add = parser.add_argument
+    add("-o", "--out", required=True, metavar="DIR", help="folder of the run: checkpoint, curves, network.keras")
+    add("--resume", action="store_true", help="go on after the last complete epoch of the run in -o")
+    add("--json", action="store_true", help="print the result as one JSON object")
+    add("--data", metavar="DIR", help="dataset folder, in its official layout")
+    add("--network", metavar="NAME", help="fcn8 (default), fcn16 or fcn32")
+    add("--width", type=float, metavar="X", help="width multiplier of the backbone (default 1.0)")
+    add("--imgsz", help="input height and width, divisible by 32 (default 352 480)", **size)
+    add("--crop", help="height and width of the training crops (default: as --imgsz)", **size)
+    add("--init", metavar="FILE.npz|imagenet|none", help="initial weights of the backbone (default imagenet)")
+    add("--upsampling", choices=("bilinear", "learned"), help="the x2 steps inside the network (default bilinear)")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default 60)")
+    add("--batch", type=int, metavar="N", help="images per step (default 8)")
+    add("--lr", type=float, metavar="X", help="highest learning rate (default 0.002)")
+    add("--weight-decay", type=float, metavar="X", help="decoupled weight decay of AdamW (default 0.01)")
+    add("--balance", choices=("none", "sqrt", "log"), help="class weights by frequency (default sqrt)")
+    add("--jaccard", type=float, metavar="X", help="weight of the soft IoU term of the loss (default 0.5)")
+    add("--rare-crop", type=float, metavar="P", help="share of crops centred on a rare class (default 0.5)")
+    add("--holdout", metavar="PREFIX", help="validate on the training images whose names start so")
+    add("--seed", type=int, metavar="N", help="of every random draw (default 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, print the result; returns 0. Raises UsageError, EnvironmentFault, KeyboardInterrupt (resumable)."""
+    if sys.version_info < (3, 10):
+        raise EnvironmentFault("edgeseg train needs Python 3.10 or later", "train on a PC with a newer Python")
+    from pathlib import Path
+
+    from edgeseg.models.backend import import_keras
+
+    recipe = _recipe(args)
+    _check_early(recipe, args.out, args.resume)
+    import_keras()
+    from edgeseg.models.train import NETWORK_FILE, train
+
+    progress = _Live() if sys.stderr.isatty() else _report_epoch
+    try:
+        figures = train(recipe, Path(args.out), args.resume, progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(args.out))
+    finally:
+        if isinstance(progress, _Live):
+            progress.end()
+    result = dict(figures, epochs=recipe.epochs, network=os.path.join(args.out, NETWORK_FILE))
+    print(json.dumps(result) if args.json else _text(result))
+    return 0
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    """The Recipe of the arguments; with --resume the one of the checkpoint, with which they must agree."""
+    from pathlib import Path
+
+    from edgeseg.models.checkpoint import FILE, load_checkpoint
+    from edgeseg.models.recipe import Recipe, check_same, recipe_of
+
+    given = {name: getattr(args, name) for name in Recipe._fields if getattr(args, name) is not None}
+    given.update({name: tuple(given[name]) for name in ("imgsz", "crop") if name in given})
+    # A run may be resumed from another folder, so its paths are absolute.
+    if "data" in given:
+        given["data"] = os.path.abspath(os.path.expanduser(given["data"]))
+    if given.get("init", "none") not in ("none", "imagenet"):
+        given["init"] = os.path.abspath(os.path.expanduser(given["init"]))
+    if args.resume:
+        saved = load_checkpoint(Path(args.out) / FILE).recipe
+        recipe = recipe_of(saved)._replace(**given)
+        check_same(recipe, saved, Path(args.out))
+        return recipe
+    if "data" not in given:
+        raise UsageError("--data is missing", "name the folder of a labelled dataset: --data DIR")
+    if "imgsz" in given:
+        given.setdefault("crop", given["imgsz"])
+    return Recipe(**given)
+
+
+def _check_early(recipe: Any, out: str, resume: bool) -> None:
+    """What can be refused before the seconds that importing a framework takes."""
+    from edgeseg.datasets import open_dataset
+    from edgeseg.models.recipe import check_recipe, split_pairs
+    from edgeseg.models.weights import find_weights
+
+    check_recipe(recipe)
+    split_pairs(open_dataset(recipe.data), recipe.holdout)
+    find_weights(recipe.init, recipe.width)
+    if not resume and os.path.isdir(out) and {"checkpoint.npz", "network.keras"} & set(os.listdir(out)):
+        raise UsageError("{} already holds a run".format(out), "add --resume, or choose another -o")
+    folder = os.path.abspath(out)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise UsageError("-o {}: {} is a file".format(out, folder), "name a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EnvironmentFault("folder {} cannot be written".format(folder), "choose another -o")
+    free, needed = shutil.disk_usage(folder).free, int(SPACE * max(1.0, recipe.width**2))
+    if free < needed:
+        raise EnvironmentFault(
+            "{} has {} MB free, a run needs {} MB".format(folder, free >> 20, needed >> 20),
+            "free some space, or choose another -o",
+        )
+
+
+def _report_epoch(progress: Any) -> None:
+    """A line for each epoch, for logs."""
+    if progress.done:
+        print(_line(progress), file=sys.stderr, flush=True)
+
+
+class _Live:
+    """One line on the terminal, rewritten at every step; each epoch leaves its last."""
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    def __call__(self, progress: Any) -> None:
+        columns = shutil.get_terminal_size().columns
+        line = _line(progress)[: max(20, columns - 1)]
+        sys.stderr.write("\r" + line + "\x1b[K" + ("\n" if progress.done else ""))
+        sys.stderr.flush()
+        self._is_open = not progress.done
+
+    def end(self) -> None:
+        """Leave the cursor on a new line."""
+        if self._is_open:
+            sys.stderr.write("\n")
+
+
+def _line(progress: Any) -> str:
+    is_known = progress.val_miou == progress.val_miou  # not NaN
+    minutes, seconds = divmod(int(progress.left_s), 60)
+    return "epoch {}/{}  step {}/{}  loss {:.3f}  val mIoU {}  {:.1f} images/s  {}:{:02}:{:02} left".format(
+        progress.epoch,
+        progress.epochs,
+        progress.step,
+        progress.steps,
+        progress.loss,
+        "{:.1f} %".format(100 * progress.val_miou) if is_known else "-",
+        progress.images_per_s,
+        minutes // 60,
+        minutes % 60,
+        seconds,
+    )
+
+
+def _how_to_go_on(out: str) -> str:
+    if os.path.exists(os.path.join(out, "checkpoint.npz")):
+        return "go on after the last complete epoch with: edgeseg train --resume -o {}".format(shlex.quote(out))
+    return "no epoch was complete, so there is nothing to resume; start again"
+
+
+def _text(result: Dict[str, Any]) -> str:
+    """The result for people: figures in per cent, one class a line."""
+    miou, accuracy = _percent(result["val_miou"]), _percent(result["val_pixel_accuracy"])
+    lines = ["val mIoU {}   pixel accuracy {}".format(miou, accuracy)]
+    width = max(len(name) for name in result["val_iou"])
+    lines += ["  {:{}}  {}".format(name, width, _percent(value)) for name, value in result["val_iou"].items()]
+    return "\n".join(lines + ["network  " + result["network"]])
+
+
+def _percent(share: Optional[float]) -> str:
+    return "-" if share is None else "{:5.1f} %".format(100 * share)

@@ -1,0 +1,118 @@
+"""Segmenter: a bundle becomes a function from camera frames to masks."""
+
+import os
+import threading
+import time
+from typing import Any, Dict, Tuple, Union
+
+import numpy as np
+
+from edgeseg.backends import open_backend
+from edgeseg.bundle import Bundle, read_bundle
+from edgeseg.errors import UsageError
+from edgeseg.postprocess import Upsampler, confidence_to_margin
+from edgeseg.preprocess import InputWriter, check_image
+from edgeseg.segmentation import Segmentation
+
+Array = Any
+
+
+class Segmenter:
+    """Segments frames with the network of a bundle.
+
+    Use it from one thread: buffers are allocated once and shared by its calls, and a call from a second
+    thread while one is running raises RuntimeError. Make one Segmenter for each thread instead.
+
+    Args:
+        bundle: path of a bundle, an opened one, or None for the network that ships with edgeseg.
+        device: "auto" for the best that is present, "cpu", or a backend's name.
+        threads: CPU threads of the inference runtime; 0 for all cores.
+        min_confidence: 0 up to 1; pixels with less confidence get the class 255.
+
+    Raises UsageError, BundleError or EnvironmentFault, each saying what to do.
+
+    Example:
+        with Segmenter("network.edgeseg") as segmenter:
+            result = segmenter(cv2.imread("street.jpg"))
+            print(result.shares())
+    """
+
+    def __init__(
+        self,
+        bundle: Union[str, Bundle, None] = None,
+        device: str = "auto",
+        threads: int = 0,
+        min_confidence: float = 0.0,
+    ) -> None:
+        if not 0 <= min_confidence < 1:
+            raise UsageError(
+                "min_confidence {} is outside 0..1".format(min_confidence), "0 turns it off, 0.5 is a fair start"
+            )
+        if bundle is None:
+            from edgeseg.zoo import zoo_bundle
+
+            bundle = str(zoo_bundle())
+        self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        self.manifest = self.bundle.manifest
+        self.classes = self.manifest.classes
+        self.backend = open_backend(self.bundle, device, threads or os.cpu_count() or 1)
+        self._writer = InputWriter(self.manifest.input, self.manifest.network.imgsz)
+        self._margin = confidence_to_margin(min_confidence) / self.manifest.output.scale
+        self._upsamplers: Dict[Tuple[int, int], Upsampler] = {}
+        self._busy = threading.Lock()
+
+    def __call__(self, image: Array, color: str = "bgr") -> Segmentation:
+        """Segment `image`, (H, W, 3) uint8 of any size; `color` is its channel order, "bgr" (OpenCV) or "rgb".
+
+        Raises UsageError for an image of another type, RuntimeError when called from two threads at once.
+        """
+        logits, times = self.logits(image, color)
+        return self.finish(logits, image.shape[:2], times)
+
+    def logits(self, image: Array, color: str = "bgr") -> Tuple[Array, Dict[str, float]]:
+        """The network's output for `image`, (h, w, classes), and the milliseconds of each stage.
+
+        The first half of a call: what needs the inference runtime, and so one thread at a time.
+        """
+        check_image(image, color)
+        if not self._busy.acquire(False):
+            raise RuntimeError("a Segmenter serves one thread at a time: make one for each thread")
+        try:
+            start = time.perf_counter()
+            self._writer.write(image, color, self.backend.input())
+            filled = time.perf_counter()
+            output = self.backend.infer()
+            inferred = time.perf_counter()
+            grid = output[0] if self.manifest.output.layout == "nhwc" else output[0].transpose(1, 2, 0)
+            grid = np.array(grid, order="C")  # the result keeps it; the backend reuses its own
+            del output
+        finally:
+            self._busy.release()
+        return grid, {"preprocess": 1e3 * (filled - start), "infer": 1e3 * (inferred - filled)}
+
+    def finish(self, logits: Array, size: Tuple[int, int], times: Dict[str, float]) -> Segmentation:
+        """Logits to a result of `size` (height, width): the second half, from any thread."""
+        start = time.perf_counter()
+        upsampler = self._upsamplers.get(size)
+        if upsampler is None:
+            covered = self._writer.covered(size)
+            parts = (covered[0], self.manifest.network.imgsz[0]), (covered[1], self.manifest.network.imgsz[1])
+            upsampler = self._upsamplers[size] = Upsampler(logits.shape, size, parts)
+        mask = upsampler(logits, self._margin)
+        result = Segmentation(mask, self.classes, logits, self.manifest.output.scale, upsampler)
+        result.latency_ms = dict(times, postprocess=1e3 * (time.perf_counter() - start))
+        return result
+
+    def warm_up(self) -> None:
+        """Run one inference, so that the first frame is as fast as the others."""
+        self.backend.infer()
+
+    def close(self) -> None:
+        """Release the runtime."""
+        self.backend.close()
+
+    def __enter__(self) -> "Segmenter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

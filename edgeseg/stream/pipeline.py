@@ -1,0 +1,193 @@
+"""Frames from a source, through segmenters, to sinks: every core busy, results in order.
+
+Worker threads take a frame each, segment and draw it; the calling thread writes the results in order.
+Inference releases the GIL, so one inference runs per segmenter while other frames are decoded, drawn
+and written. Use one more worker than segmenters, so that a segmenter never waits for drawing.
+"""
+
+import os
+import queue
+import threading
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from edgeseg.segmentation import Segmentation
+from edgeseg.segmenter import Segmenter
+from edgeseg.stream.base import Source
+from edgeseg.stream.frame import Frame
+
+POLL_S = 0.05  # how often the calling thread looks up while it waits: signals, windows
+
+
+class Done(NamedTuple):
+    """A frame that is ready to be written."""
+
+    frame: Frame
+    result: Segmentation
+    painter: Any
+    drawn: Any  # (H, W, 3) uint8 BGR, a buffer of `painter`; None where no sink wants it
+
+
+class Pipeline:
+    """Runs a source through segmenters to sinks.
+
+    Args:
+        source: where frames come from.
+        segmenters: one for each inference at a time; the pipeline uses but does not close them.
+        sinks: what takes the results, in order.
+        painters: factory of drawing buffers, or None where nothing is drawn.
+        limit: stop after so many frames.
+        observe: called in the calling thread with each result after it was written.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        segmenters: Sequence[Segmenter],
+        sinks: Sequence[Any] = (),
+        painters: Optional[Callable[[], Any]] = None,
+        limit: Optional[int] = None,
+        observe: Optional[Callable[[Frame, Segmentation], None]] = None,
+    ) -> None:
+        self._source = source
+        self._sinks = sinks
+        self._limit = limit
+        self._observe = observe
+        self._stop = threading.Event()
+        self._segmenters: queue.Queue[Segmenter] = queue.Queue()
+        for segmenter in segmenters:
+            self._segmenters.put(segmenter)
+        self._workers = len(segmenters) + 1
+        # As many drawing buffers as frames may be in flight; they bound how far ahead workers get.
+        self._painters: queue.Queue[Any] = queue.Queue()
+        for _ in range(self._workers + 1):
+            self._painters.put(painters() if painters else None)
+        self._reading = threading.Lock()
+        self._changed = threading.Condition()
+        self._taken = 0
+        self._done: Dict[int, Done] = {}
+        self._running = 0
+        self._failure: Optional[BaseException] = None
+
+    def stop(self) -> None:
+        """Ask for an orderly end: frames in flight are finished and written. From any thread."""
+        self._stop.set()
+
+    def run(self) -> int:
+        """Run until the source ends, the limit is reached or `stop`; returns the frames written.
+
+        Raises what a source, segmenter or sink raised, after the other frames in flight were written.
+        """
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._workers)]
+        self._running = len(threads)
+        for thread in threads:
+            thread.start()
+        try:
+            return self._write_all()
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _write_all(self) -> int:
+        written = 0
+        while True:
+            with self._changed:
+                if written not in self._done and self._running:
+                    self._changed.wait(POLL_S)
+                done = self._done.pop(written, None)
+                finished = done is None and not self._running
+            for sink in self._sinks:
+                if getattr(sink, "stop", False):
+                    self._stop.set()
+            if done is not None:
+                for sink in self._sinks:
+                    sink.write(done.frame, done.result, done.drawn)
+                written += 1
+                self._painters.put(done.painter)
+                if self._observe:
+                    self._observe(done.frame, done.result)
+            elif finished:
+                if self._failure is not None:
+                    raise self._failure
+                return written
+
+    def _work(self) -> None:
+        try:
+            while self._step():
+                pass
+        except BaseException as error:  # handed to the calling thread, which raises it
+            self._failure = self._failure or error
+            self._stop.set()
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _step(self) -> bool:
+        """Take one frame through; False at the end."""
+        painter = self._take(self._painters)
+        if painter is _STOPPED:
+            return False
+        # A live frame is taken only when it can be segmented at once: waiting would make it old.
+        segmenter = self._take(self._segmenters) if self._source.live else None
+        if segmenter is _STOPPED:
+            return False
+        frame, ticket, read_ms = self._next_frame()
+        if frame is None:
+            if segmenter is not None:
+                self._segmenters.put(segmenter)
+            return False
+        segmenter = segmenter or self._segmenters.get()
+        try:
+            logits, times = segmenter.logits(frame.image)
+        finally:
+            self._segmenters.put(segmenter)
+        result = segmenter.finish(logits, frame.image.shape[:2], times)
+        result.sequence, result.captured = frame.sequence, frame.captured
+        result.latency_ms["capture"] = read_ms
+        drawn = None
+        if painter is not None:
+            start = time.perf_counter()
+            drawn = painter.draw(frame.image, result.mask, result.shares())
+            result.latency_ms["draw"] = 1e3 * (time.perf_counter() - start)
+        with self._changed:
+            self._done[ticket] = Done(frame, result, painter, drawn)
+            self._changed.notify_all()
+        return True
+
+    def _next_frame(self) -> Tuple[Optional[Frame], int, float]:
+        """The next frame (None at the end), its place in the order, and the milliseconds to read it."""
+        with self._reading:
+            if self._stop.is_set() or (self._limit is not None and self._taken >= self._limit):
+                return None, 0, 0.0
+            start = time.perf_counter()
+            frame = self._source.read()
+            if frame is None:
+                self._stop.set()
+                return None, 0, 0.0
+            self._taken += 1
+            return frame, self._taken - 1, 1e3 * (time.perf_counter() - start)
+
+    def _take(self, pool: Any) -> Any:
+        """An item of `pool`, or _STOPPED."""
+        while not self._stop.is_set():
+            try:
+                return pool.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+        return _STOPPED
+
+
+_STOPPED = object()
+
+
+def open_segmenters(bundle: Any, device: str, threads: int, min_confidence: float, live: bool) -> List[Segmenter]:
+    """Segmenters that use `threads` cores (0 for all), for a live source or a recorded one.
+
+    A live source wants each result soon: one inference on all threads. A recording wants many results:
+    as many inferences at a time as threads, each on one, which wastes no time on waiting for each other.
+    """
+    cores = threads or os.cpu_count() or 1
+    count, each = (1, cores) if live else (cores, 1)
+    return [Segmenter(bundle, device, each, min_confidence) for _ in range(count)]

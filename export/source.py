@@ -1,0 +1,47 @@
+"""NETWORK on the command line: a name from the zoo, or the path of a trained network."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from edgeseg.errors import UsageError
+from edgeseg.models.file import NetworkCard, load_network
+from edgeseg.models.zoo import zoo_names, zoo_network
+
+NETWORK_FILE = "network.keras"
+
+
+class FloatNetwork(NamedTuple):
+    """A trained network, its card and its file."""
+
+    network: keras.Model
+    card: NetworkCard
+    path: Path
+    sha256: str
+    zoo_name: str | None
+
+
+def open_network(text: str) -> FloatNetwork:
+    """Load a network by zoo name, .keras file or folder of `edgeseg train`. Raises UsageError."""
+    zoo_name = text if text in zoo_names() else None
+    path = zoo_network(text) if zoo_name else Path(text).expanduser()
+    if path.is_dir():
+        path = path / NETWORK_FILE
+    if not path.is_file():
+        raise UsageError(
+            f"there is no network {text}: neither a file nor a name from the box",
+            f"give the {NETWORK_FILE} of `edgeseg train`, or one of: {', '.join(zoo_names())}",
+        )
+    try:
+        network, card = load_network(path)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"network {path} cannot be read: {reason}", "is the file complete?") from error
+    return FloatNetwork(network, card, path, file_sha256(path), zoo_name)
+
+
+def file_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,96 @@
+"""The arguments of a training run, and what can be said about them before anything heavy is imported."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from edgeseg.datasets import Dataset, Pair
+from edgeseg.errors import UsageError
+from edgeseg.models.spec import NetworkSpec, Upsampling, check
+
+Balance = Literal["none", "sqrt", "log"]
+
+
+class Recipe(NamedTuple):
+    """The arguments of a run: together with the data they determine its result."""
+
+    data: str
+    network: str = "fcn8"
+    width: float = 1.0
+    imgsz: tuple[int, int] = (352, 480)  # height, width
+    crop: tuple[int, int] = (352, 480)
+    init: str = "imagenet"
+    upsampling: Upsampling = "bilinear"
+    epochs: int = 60
+    batch: int = 8
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    balance: Balance = "sqrt"
+    jaccard: float = 0.5
+    rare_crop: float = 0.5
+    holdout: str = ""  # training images whose name starts so are validated on instead of `val`
+    seed: int = 0
+
+
+# Argument -> lowest and highest value. An infinite bound is not itself allowed.
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, math.inf),
+    "batch": (1, math.inf),
+    "lr": (1e-9, 10),
+    "weight_decay": (0, 10),
+    "jaccard": (0, math.inf),
+    "rare_crop": (0, 1),
+    "seed": (0, math.inf),
+}
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise UsageError for an argument that no run can have, naming the option."""
+    for name, (low, high) in _RANGES.items():
+        value = getattr(recipe, name)
+        if not (low <= value <= high and math.isfinite(value)):
+            span = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            raise UsageError(f"--{name.replace('_', '-')} {value} is out of range", f"give {span}")
+    two_classes = NetworkSpec(recipe.network, recipe.width, recipe.imgsz, 2)
+    check(two_classes)
+    check(two_classes._replace(imgsz=recipe.crop), option="--crop")
+
+
+def recipe_of(saved: dict[str, Any]) -> Recipe:
+    """The recipe in a checkpoint's JSON. Raises UsageError where another version wrote it."""
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+    try:
+        return Recipe(**values)
+    except TypeError as error:
+        raise UsageError(
+            f"the checkpoint was made by another version of edgeseg ({error})",
+            "resume with that version, or start a new run",
+        ) from error
+
+
+def check_same(recipe: Recipe, saved: dict[str, Any], out: Path) -> None:
+    """Raise UsageError unless the run in `out`, begun with `saved`, has the arguments of `recipe`."""
+    was = recipe_of(saved)._asdict()
+    changed = {name: value for name, value in recipe._asdict().items() if was[name] != value}
+    if changed:
+        listing = ", ".join(f"{name}={was[name]!r} (now {value!r})" for name, value in changed.items())
+        raise UsageError(f"the run in {out} was started with {listing}", "resume with the same arguments")
+
+
+def split_pairs(dataset: Dataset, holdout: str) -> tuple[list[Pair], list[Pair]]:
+    """Training and validation pairs; with `holdout`, training images of that prefix are validated on.
+
+    A held-out recording (drive) measures what a split of neighbouring video frames cannot.
+    Raises UsageError where the splits do not exist, or `holdout` matches no or every image.
+    """
+    pairs = dataset.pairs("train")
+    example = f"name the start of some file names, for example --holdout {pairs[0].name.split('_')[0]}"
+    if not holdout:
+        if not dataset.splits.get("val"):
+            raise UsageError(f"{dataset.root} has no split 'val'", f"add one, or {example}")
+        return pairs, dataset.pairs("val")
+    held = [pair for pair in pairs if pair.name.startswith(holdout)]
+    kept = [pair for pair in pairs if not pair.name.startswith(holdout)]
+    if not held or not kept:
+        raise UsageError(f"--holdout {holdout}: {len(held)} of {len(pairs)} training images start so", example)
+    return kept, held

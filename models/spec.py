@@ -1,0 +1,64 @@
+"""Which networks there are and which sizes they take. Light: nothing here imports Keras."""
+
+from typing import Literal, NamedTuple
+
+from edgeseg.errors import UsageError
+
+Geometry = Literal["symmetric", "same"]
+Upsampling = Literal["bilinear", "learned"]
+
+
+class Architecture(NamedTuple):
+    """What the name of a network stands for."""
+
+    stride: int  # output stride: input pixels per logit
+    title: str
+
+
+ARCHITECTURES = {
+    "fcn32": Architecture(32, "FCN-32s (Long et al. 2015) on MobileNetV2"),
+    "fcn16": Architecture(16, "FCN-16s (Long et al. 2015) on MobileNetV2"),
+    "fcn8": Architecture(8, "FCN-8s (Long et al. 2015) on MobileNetV2"),
+}
+
+SIZE_MULTIPLE = 32
+
+
+class NetworkSpec(NamedTuple):
+    """All that is needed to build a network, but its weights."""
+
+    architecture: str
+    width: float
+    imgsz: tuple[int, int]  # height, width in pixels
+    classes: int
+    geometry: Geometry = "symmetric"
+    upsampling: Upsampling = "bilinear"
+
+    @property
+    def stride(self) -> int:
+        return ARCHITECTURES[self.architecture].stride
+
+
+def check(spec: NetworkSpec, option: str = "--imgsz") -> None:
+    """Raise UsageError unless `spec` can be built; `option` is the argument that its size came from."""
+    if spec.architecture not in ARCHITECTURES:
+        raise UsageError(f"there is no network {spec.architecture!r}", f"choose one of: {', '.join(ARCHITECTURES)}")
+    if not 0.1 <= spec.width <= 4:
+        raise UsageError(f"width multiplier {spec.width} is outside 0.1 to 4", "common widths: 0.35 0.5 0.75 1.0 1.4")
+    if spec.classes < 2:
+        raise UsageError(f"{spec.classes} class(es): a network needs at least 2", "check the class list")
+    wrong = [side for side in spec.imgsz if side < SIZE_MULTIPLE or side % SIZE_MULTIPLE]
+    if wrong:
+        raise UsageError(
+            f"{option} {spec.imgsz[0]} {spec.imgsz[1]}: height and width must be divisible by {SIZE_MULTIPLE}",
+            f"use {' or '.join(f'{option} {h} {w}' for h, w in sizes_that_fit(spec.imgsz))}",
+        )
+
+
+def sizes_that_fit(imgsz: tuple[int, int]) -> list[tuple[int, int]]:
+    """The nearest sizes below and above that every architecture takes."""
+    below, above = (
+        tuple(max(SIZE_MULTIPLE, (side + up) // SIZE_MULTIPLE * SIZE_MULTIPLE) for side in imgsz)
+        for up in (0, SIZE_MULTIPLE - 1)
+    )
+    return list(dict.fromkeys([(below[0], below[1]), (above[0], above[1])]))

@@ -1,0 +1,99 @@
+"""Every command and every Python line of the README runs, on small data and with short training."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeseg.palette import CAMVID
+from edgeseg.stream.pattern import PatternSource
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+# The README's training takes an hour; the same command with these takes seconds.
+SHORTER = {
+    "--width 1.0": "--width 0.35",
+    "--imgsz 352 480": "--imgsz 64 96",
+    "--init imagenet": "--init none",
+    "--epochs 55": "--epochs 40 --batch 2 --lr 0.005",
+    "edgeseg bench street.edgeseg": "edgeseg bench street.edgeseg --frames 20",
+}
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
+    lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the README's commands are given: camvid/, photos/, drive.mp4, street.jpg."""
+    path = tmp_path_factory.mktemp("readme")
+    (path / "photos").mkdir()
+    writer = cv2.VideoWriter(str(path / "drive.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 30, (480, 360))
+    with PatternSource(frames=12) as source:
+        for frame in source:
+            writer.write(frame.image)
+            if frame.sequence < 3:
+                cv2.imwrite(str(path / "photos" / f"{frame.name}.jpg"), frame.image)
+            cv2.imwrite(str(path / "street.jpg"), frame.image)
+    writer.release()
+    colors = np.array([c.color[::-1] for c in CAMVID], np.uint8)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 3)):
+        for kind in (split, split + "annot"):
+            (path / "camvid" / kind).mkdir(parents=True)
+        for number in range(count):
+            label = rng.integers(0, len(CAMVID), (2, 3)).repeat(32, 0).repeat(32, 1).astype(np.uint8)
+            cv2.imwrite(str(path / "camvid" / split / f"{number}.png"), colors[label])
+            cv2.imwrite(str(path / "camvid" / f"{split}annot" / f"{number}.png"), label)
+    return path
+
+
+def environment() -> dict[str, str]:
+    binaries = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": binaries + os.pathsep + os.environ["PATH"], "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command(command: str, folder: Path) -> None:
+    """In the order of the README: later commands use what earlier ones wrote."""
+    if command.startswith("scripts/"):
+        assert os.access(ROOT / command, os.X_OK)  # scripts/test runs scripts/demo as its last step
+        return
+    for long, short in SHORTER.items():
+        command = command.replace(long, short)
+    assert shutil.which("edgeseg", path=environment()["PATH"]), "edgeseg is not installed beside this Python"
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=300
+    )
+    if "--camera 0" in command and not Path("/dev/video0").exists():
+        assert done.returncode == 3 and "/dev/video0" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    for name in re.findall(r"(?:-o|--masks|--json|--confusion) (\S+)", command):
+        assert (folder / name).exists()
+
+
+def test_python_code(folder: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Road" in done.stdout
+    assert cv2.imread(str(folder / "overlay.jpg")).shape == (360, 480, 3)
+    assert (folder / "mask.png").exists()
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
