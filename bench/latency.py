@@ -54,9 +54,7 @@ def bare_inference_ms(bundle: Bundle, device: str, threads: int, calls: int = 60
     return float(np.median(times))
 
 
-def run_figures(
-    bundle: Bundle, uri: str, device: str, threads: int, frames: Optional[int], folder: str
-) -> RunFigures:
+def run_figures(bundle: Bundle, uri: str, device: str, threads: int, frames: Optional[int], folder: str) -> RunFigures:
     """Run `uri` to an overlay video in `folder`, as `edgeseg run URI -o out.mp4` does, and measure it."""
     stages: Dict[str, List[float]] = {}
     latencies: List[float] = []

@@ -76,9 +76,7 @@ def to_lines(figures: Dict[str, Any]) -> List[str]:
     bare = figures["bare_inference_ms_by_threads"]
     lines = ["bare inference   " + "   ".join(_bare(n, ms) for n, ms in bare.items())]
     one = figures["one_thread"]
-    lines.append(
-        "run, 1 thread    {:6.1f} FPS   {:.2f} of the bare call".format(one["fps"], one["share_of_bare"])
-    )
+    lines.append("run, 1 thread    {:6.1f} FPS   {:.2f} of the bare call".format(one["fps"], one["share_of_bare"]))
     lines.append(
         "run, all cores   {:6.1f} FPS   {:.2f} of what the cores allow ({:.1f} ms CPU a frame)".format(
             figures["fps"], figures["share_of_limit"], figures["cpu_ms_per_frame"]

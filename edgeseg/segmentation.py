@@ -83,9 +83,7 @@ class Segmentation:
         """
         cv2 = load_cv2()
         label = self._class(name)
-        found = cv2.findContours(
-            (self.mask == label.id).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-        )
+        found = cv2.findContours((self.mask == label.id).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         outlines = found[-2]  # OpenCV 3 returns an image before the contours
         result = [Contour(label, points[:, 0, :], float(cv2.contourArea(points))) for points in outlines]
         return sorted((c for c in result if c.area >= min_area), key=lambda c: -c.area)

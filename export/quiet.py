@@ -1,41 +1,39 @@
-"""Silence for native libraries that write to the terminal, without losing what they said."""
+"""Silence for libraries that write to the terminal, without losing what they said."""
 
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep stdout and stderr, Python's and the C++ libraries', off the terminal for a while.
+    """Keep what Python and C++ code writes to stdout and stderr off the terminal for a while.
 
     If the block raises, the last lines that were held back are shown on stderr. Not for threads.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(1), os.dup(2)]
-    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        failed = False
-        for number in (1, 2):
-            os.dup2(held.fileno(), number)
+    with tempfile.TemporaryFile("w+", errors="replace") as held:
         try:
-            yield
+            for number in (1, 2):
+                os.dup2(held.fileno(), number)
+            with redirect_stdout(held), redirect_stderr(held), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
         except Exception:
-            failed = True
+            held.flush()
+            held.seek(0)
+            said = held.read()[-2000:]
+            os.write(saved[1], said.encode())
             raise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             for number, copy in enumerate(saved, start=1):
                 os.dup2(copy, number)
                 os.close(copy)
-            if failed:
-                held.seek(0)
-                print(held.read().decode("utf-8", "replace")[-2000:], file=sys.stderr)
 
 
 def import_tensorflow() -> None:

@@ -133,4 +133,4 @@ def _read_h5(path: Path, width: float) -> dict[str, np.ndarray]:
         )
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as MobileNetV2 weights: {error}", "is the width right?") from error
-    return {f"{layer.name}/{w.name}": np.array(w) for layer in model.layers for w in layer.weights}
+    return {f"{layer.name}/{w.name}": keras.ops.convert_to_numpy(w) for layer in model.layers for w in layer.weights}

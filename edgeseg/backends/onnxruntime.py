@@ -24,14 +24,10 @@ class Backend(BaseBackend):
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(
-                bundle.payloads["onnx"], options, providers=["CPUExecutionProvider"]
-            )
+            session = onnxruntime.InferenceSession(bundle.payloads["onnx"], options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exception classes are private and differ between versions
             raise BundleError(
-                "onnxruntime {} cannot load the network of {}: {}".format(
-                    onnxruntime.__version__, bundle.path, error
-                ),
+                "onnxruntime {} cannot load the network of {}: {}".format(onnxruntime.__version__, bundle.path, error),
                 "install a newer onnxruntime, or export the network again",
             )
         (source,) = session.get_inputs()
@@ -50,9 +46,7 @@ class Backend(BaseBackend):
         self._session = session
         self._binding = session.io_binding()
         self._binding.bind_input(source, "cpu", 0, self._input.dtype, self._input.shape, self._input.ctypes.data)
-        self._binding.bind_output(
-            sink, "cpu", 0, self._output.dtype, self._output.shape, self._output.ctypes.data
-        )
+        self._binding.bind_output(sink, "cpu", 0, self._output.dtype, self._output.shape, self._output.ctypes.data)
 
     def input(self) -> Any:
         return self._input

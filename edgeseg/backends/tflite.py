@@ -26,9 +26,7 @@ class Backend(BaseBackend):
         interpreter_class = importlib.import_module(INTERPRETER_MODULES[self.package]).Interpreter
         try:
             with _stderr_to_null():
-                self._interpreter = interpreter_class(
-                    model_content=bundle.payloads["tflite"], num_threads=self.threads
-                )
+                self._interpreter = interpreter_class(model_content=bundle.payloads["tflite"], num_threads=self.threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError(

@@ -64,9 +64,7 @@ def run(args: argparse.Namespace) -> int:
             return Painter(bundle.manifest.classes, args.view, args.opacity, args.legend)
 
         drawing = any(sink.needs_drawing for sink in sinks)
-        pipeline = Pipeline(
-            source, segmenters, sinks, painter if drawing else None, args.frames, status.observe
-        )
+        pipeline = Pipeline(source, segmenters, sinks, painter if drawing else None, args.frames, status.observe)
         with ends_on_signals(pipeline) as received:
             pipeline.run()
     status.finish()
@@ -149,5 +147,3 @@ class Status:
     def _print(line: str) -> None:
         print(line, file=sys.stderr)
         sys.stderr.flush()
-
-

@@ -129,7 +129,7 @@ def test_wrong_hash(bundle):
 
 def test_wrong_schema(bundle):
     rewrite(bundle, lambda raw: raw.update(schema=2))
-    assert "manifest schema 2; this edgeseg reads schema {}".format(SCHEMA) in refusal(bundle)
+    assert f"manifest schema 2; this edgeseg reads schema {SCHEMA}" in refusal(bundle)
 
 
 def test_boolean_is_no_schema(bundle):
@@ -144,7 +144,7 @@ def test_unknown_key(bundle, where):
         (part.get(where) or raw[where])["surprise"] = 1
 
     rewrite(bundle, change)
-    assert "{} has unknown key(s) surprise".format(where) in refusal(bundle)
+    assert f"{where} has unknown key(s) surprise" in refusal(bundle)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_wrong_values(bundle, part, key, value, words):
 @pytest.mark.parametrize("key", ["network", "provenance", "accuracy"])
 def test_missing_key(bundle, key):
     rewrite(bundle, lambda raw: raw.pop(key))
-    assert "lacks key(s) {}".format(key) in refusal(bundle)
+    assert f"lacks key(s) {key}" in refusal(bundle)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100000, b'{"schema": 1e999}'])
@@ -234,19 +234,19 @@ def test_payload_shorter_than_the_manifest_says(bundle):
 
 def test_payload_that_claims_too_much(bundle):
     rewrite(bundle, lambda raw: raw["payloads"][0].update(bytes=1 << 40))
-    assert "claims {} bytes".format(1 << 40) in refusal(bundle)
+    assert f"claims {1 << 40} bytes" in refusal(bundle)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_bomb_whose_header_lies(bundle, method):
-    """300 MB that pack to almost nothing, in a member whose header claims the size in the manifest."""
-    size = 300 << 20
+    """100 MB that pack to almost nothing, in a member whose header claims the size in the manifest."""
+    size = 100 << 20
     rewrite(bundle, members={"payload/network.tflite": b"\0" * size}, method=method)
     data = bundle.read_bytes()
     lie = data.replace(struct.pack("<L", size), struct.pack("<L", len(PAYLOAD)))
     assert lie != data
     bundle.write_bytes(lie)
-    assert _peak_growth(lambda: refusal(bundle)) < 50 << 20
+    assert _peak_growth(lambda: refusal(bundle)) < 30 << 20
 
 
 def _peak_growth(call):
@@ -317,7 +317,7 @@ def test_fuzz(bundle, seed):
     good = read_bundle(str(bundle))
     refused = 0
     for number in range(150):
-        damaged, kind = _mutations(data, random.Random("{} {}".format(seed, number)))
+        damaged, kind = _mutations(data, random.Random(f"{seed} {number}"))
         bundle.write_bytes(damaged)
         try:
             found = read_bundle(str(bundle))
@@ -326,7 +326,7 @@ def test_fuzz(bundle, seed):
             refused += 1
             continue
         except Exception as error:
-            pytest.fail("seed {} number {} ({}): {!r}".format(seed, number, kind, error))
+            pytest.fail(f"seed {seed} number {number} ({kind}): {error!r}")
         assert found.payloads == good.payloads, (seed, number, kind)
         if found.manifest != good.manifest:  # a manifest carries no hash of itself: another value may be legal
             assert kind == "rewrite", (seed, number, kind)

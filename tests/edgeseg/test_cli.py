@@ -17,7 +17,13 @@ def edgeseg(*arguments, **options):
     """Run `edgeseg` in a process of its own."""
     command = [sys.executable, "-m", "edgeseg"] + [str(a) for a in arguments]
     return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=120, **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=120,
+        check=False,
+        **options,
     )
 
 

@@ -82,12 +82,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(folder / "network.keras", data)
 
 
-def small_network():  # type: ignore[no-untyped-def]
+def small_network():
     """Stride 8, with padding, depthwise layers, a x2 upsampling and a sum, as in FCN-8s."""
     import keras
     from keras import layers
 
-    def norm(x):  # type: ignore[no-untyped-def]
+    def norm(x):
         return layers.ReLU(6.0)(layers.BatchNormalization()(x))
 
     image = keras.Input((HEIGHT, WIDTH, 3), name="image")
@@ -100,7 +100,7 @@ def small_network():  # type: ignore[no-untyped-def]
     return keras.Model(image, layers.Conv2D(len(CAMVID), 1, name="score")(x))
 
 
-def _fit_last_layer(network, batch: np.ndarray, labels: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+def _fit_last_layer(network, batch: np.ndarray, labels: np.ndarray) -> None:
     """Ridge regression from the features of the head to the classes, scaled to the size of usual logits."""
     import keras
 

@@ -1,14 +1,16 @@
 """Augmentation: image and label move together, and every draw is repeatable."""
 
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
-
-cv2 = pytest.importorskip("cv2")
 
 from edgeseg.models.augment import Augmentation, augment
 from edgeseg.palette import UNLABELED
 
-PLAIN = Augmentation(*[0] * len(Augmentation._fields))._replace(scale=(1.0, 1.0), flip=False)
+NOTHING: dict[str, Any] = dict.fromkeys(Augmentation._fields, 0)
+PLAIN = Augmentation(**NOTHING)._replace(scale=(1.0, 1.0), flip=False)
 CROP = (64, 96)
 
 

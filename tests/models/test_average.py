@@ -1,9 +1,8 @@
 """Averaged weights, and BatchNorm statistics that belong to them."""
 
+import keras
 import numpy as np
 import pytest
-
-keras = pytest.importorskip("keras")
 
 from edgeseg.models.average import DECAY, EVERY, WeightAverage, restore_batch_norm
 from edgeseg.models.network import NetworkSpec, build

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
-
 from edgeseg.models.loss import SegmentationLoss, class_weights
 
 CLASSES = 4

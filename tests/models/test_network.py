@@ -4,10 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
-
-keras = pytest.importorskip("keras")
 
 from edgeseg.errors import UsageError
 from edgeseg.models.file import NetworkCard, load_network, save_network

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
-
-keras = pytest.importorskip("keras")
 
 from edgeseg.errors import UsageError
 from edgeseg.models.network import NetworkSpec, build
@@ -49,7 +49,9 @@ def numpy_backbone(arrays: dict[str, np.ndarray], image: np.ndarray) -> dict[str
             prefix = f"block_{block}_" if block else "expanded_conv_"
             y = x
             if expansion > 1:
-                y = relu6(norm(x @ arrays[prefix + "expand/kernel"][0, 0], prefix + "expand_BN"), prefix + "expand_relu")
+                y = relu6(
+                    norm(x @ arrays[prefix + "expand/kernel"][0, 0], prefix + "expand_BN"), prefix + "expand_relu"
+                )
             kernel = arrays[prefix + "depthwise/depthwise_kernel"][..., 0]
             y = np.einsum("hwcij,ijc->hwc", windows(y, stride), kernel)
             y = relu6(norm(y, prefix + "depthwise_BN"), prefix + "depthwise_relu")
@@ -157,7 +159,8 @@ def test_file_of_another_width_is_refused(tmp_path: Path, small: keras.Model) ->
 
 
 def test_file_without_the_backbone_is_refused(tmp_path: Path, small: keras.Model) -> None:
-    np.savez(tmp_path / "other.npz", geometry="same", **{"Conv1/kernel": np.zeros((3, 3, 3, 16))})
+    arrays: dict[str, Any] = {"Conv1/kernel": np.zeros((3, 3, 3, 16)), "geometry": "same"}
+    np.savez(tmp_path / "other.npz", **arrays)
     initial = read_weights(str(tmp_path / "other.npz"), 0.35)
     assert initial is not None
     with pytest.raises(UsageError, match="lacks 259 arrays"):
@@ -176,7 +179,7 @@ def test_absent_and_damaged_files(tmp_path: Path, small: keras.Model, monkeypatc
             read_weights(str(path), 1.0)
     monkeypatch.setenv("EDGESEG_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UsageError, match="no ImageNet weights for width 0.75") as caught:
+    with pytest.raises(UsageError, match=r"no ImageNet weights for width 0\.75") as caught:
         read_weights("imagenet", 0.75)
     assert "_0.75_224_no_top.h5" in caught.value.fix
 

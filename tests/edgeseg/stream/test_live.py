@@ -3,13 +3,13 @@
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, List
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeseg.errors import CameraError
-from edgeseg.stream import Frame, open_source
+from edgeseg.stream import open_source
 from edgeseg.stream.live import LiveSource
 
 cv2 = pytest.importorskip("cv2")
@@ -121,7 +121,7 @@ def test_closing_ends_a_reader_that_waits_and_frees_the_device():
     camera = Camera(period=0.01, count=2, hang=True)
     source = LiveSource(camera, "cam", timeout_s=30)
     source.read()
-    got: List[Frame] = []
+    got: Any = []
     reader = threading.Thread(target=lambda: got.extend(source))
     reader.start()
     time.sleep(0.1)

@@ -1,0 +1,201 @@
+"""The export as a user calls it: what is in the bundle, what is refused, and that nothing is left behind."""
+
+import json
+import shutil
+
+import pytest
+
+from edgeseg import zoo
+from edgeseg.bundle import read_bundle, write_bundle
+from edgeseg.errors import BundleError, CheckFailed, UsageError
+from edgeseg.export.pipeline import ExportRequest, export_bundle
+from edgeseg.export.source import file_sha256
+from edgeseg.models.file import load_network, save_network
+
+
+def reports_of(path):
+    """The manifest as plain JSON."""
+    return json.loads(read_bundle(str(path)).manifest.to_json())
+
+
+def silent(text):
+    pass
+
+
+def test_int8_bundle(workshop, int8_bundle):
+    bundle = read_bundle(str(int8_bundle))
+    manifest, reports = bundle.manifest, reports_of(int8_bundle)
+    assert manifest.target == ("cpu", "tflite", "int8")
+    assert manifest.input == ((1, 64, 96, 3), "uint8", "nhwc", "rgb", 1.0, 0.0, "stretch")
+    assert manifest.output[:5] == ((1, 8, 12, 11), "int8", "nhwc", "logits", "half_pixel")
+    assert reports["calibration"]["images"] == 16 and reports["calibration"]["kind"] == "dataset"
+    assert reports["parity"]["agreement"] >= 0.97 and reports["parity"]["source"] == "CamVid val"
+    assert reports["parity"]["miou_float"] - reports["parity"]["miou_exported"] <= 0.01
+    assert reports["accuracy"]["images"] == 6 and set(reports["accuracy"]["iou"]) == {c.name for c in manifest.classes}
+    assert manifest.provenance["network_sha256"] == file_sha256(workshop.network)
+    assert manifest.provenance["recipe"] == {"epochs": 0, "data": "data"}  # no folder of this machine
+    for tool in ("edgeseg", "keras", "ai-edge-litert", "numpy"):
+        assert manifest.provenance[tool]
+    assert str(workshop.data.parent) not in manifest.to_json()
+
+
+def test_the_manifest_tells_how_to_read_the_logits(int8_bundle, fp32_bundle):
+    from ai_edge_litert.interpreter import Interpreter
+
+    for path in (int8_bundle, fp32_bundle):
+        bundle = read_bundle(str(path))
+        (detail,) = Interpreter(model_content=bundle.payloads["tflite"]).get_output_details()
+        told = bundle.manifest.output
+        assert detail["dtype"].__name__ == told.dtype and tuple(detail["shape"]) == told.shape
+        if told.dtype == "int8":
+            assert detail["quantization"] == pytest.approx((told.scale, told.zero_point))
+
+
+def test_fp32_bundle(fp32_bundle):
+    manifest = read_bundle(str(fp32_bundle)).manifest
+    assert manifest.target.precision == "fp32" and manifest.calibration is None
+    assert manifest.input.dtype == "float32"
+    assert manifest.input.scale * 255 + manifest.input.offset == pytest.approx(1)
+    assert reports_of(fp32_bundle)["parity"]["agreement"] >= 0.999
+
+
+@pytest.fixture
+def refused(workshop, tmp_path):
+    """Ask for an export that must fail; returns the error's text. No file may be left."""
+
+    def ask(kind, **changes):
+        request = ExportRequest(str(workshop.network), tmp_path / "out.edgeseg", data=str(workshop.data))
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(kind) as caught:
+            export_bundle(request._replace(**changes), silent)
+        assert sorted(tmp_path.rglob("*")) == before
+        assert caught.value.fix
+        return str(caught.value)
+
+    return ask
+
+
+def test_wrong_requests(refused, tmp_path, workshop):
+    assert "targets: cpu" in refused(UsageError, target="toaster")
+    assert "use --precision int8 or fp32" in refused(UsageError, precision="fp16")
+    text = refused(UsageError, out=tmp_path / "net.tflite")
+    assert "does not end with .edgeseg" in text and "net.edgeseg" in text
+    assert "mkdir -p" in refused(UsageError, out=tmp_path / "no" / "net.edgeseg")
+    assert "one of: fcn8-camvid" in refused(UsageError, network="fcn99")
+    assert "not a network trained by edgeseg" in refused(UsageError, network=str(workshop.data / "train/train_00.png"))
+    assert "does not exist" in refused(UsageError, data=str(tmp_path / "nothing"))
+    assert "above 0" in refused(UsageError, calibration="0")
+    (tmp_path / "dir.edgeseg").mkdir()
+    assert "is a folder" in refused(UsageError, out=tmp_path / "dir.edgeseg")
+
+
+def test_int8_without_images_is_refused(refused):
+    text = refused(UsageError, data=None)
+    assert "--data" in text and "--calibration random" in text
+
+
+def test_random_calibration_on_request(workshop, tmp_path):
+    out = tmp_path / "noise.edgeseg"
+    said: list[str] = []
+    export_bundle(ExportRequest(str(workshop.network), out, calibration="random"), said.append)
+    reports = reports_of(out)
+    assert reports["calibration"]["kind"] == "random"
+    assert "RANDOM" in said[0]
+    assert reports["parity"]["source"] == "generated scenes" and reports["accuracy"] is None
+
+
+def test_a_network_that_int8_ruins_leaves_no_file(workshop, refused, tmp_path):
+    """One logit far below the others: 8 bits over that range leave them only a few steps."""
+    network, card = load_network(workshop.network)
+    kernel, bias = network.get_layer("score").get_weights()
+    bias[5] = -4000
+    network.get_layer("score").set_weights([kernel, bias])
+    save_network(tmp_path / "ruined.keras", network, card)
+    text = refused(CheckFailed, network=str(tmp_path / "ruined.keras"))
+    assert "of the pixels agree, 97.0% are required" in text
+    assert "First stage that differs: logits" in text
+
+
+def test_a_failed_export_keeps_the_old_bundle(int8_bundle, refused, tmp_path):
+    shutil.copy(int8_bundle, tmp_path / "out.edgeseg")
+    before = (tmp_path / "out.edgeseg").read_bytes()
+    refused(UsageError, network="fcn99")
+    assert (tmp_path / "out.edgeseg").read_bytes() == before
+
+
+def test_classes_of_the_data_must_be_those_of_the_network(workshop, refused, tmp_path):
+    network, card = load_network(workshop.network)
+    renamed = tuple(c._replace(name="Lava") if c.name == "Road" else c for c in card.classes)
+    save_network(tmp_path / "renamed.keras", network, card._replace(classes=renamed))
+    assert "Lava" in refused(UsageError, network=str(tmp_path / "renamed.keras"))
+
+
+def test_a_truncated_network(workshop, refused, tmp_path):
+    data = workshop.network.read_bytes()
+    (tmp_path / "half.keras").write_bytes(data[: len(data) // 2])
+    assert "half.keras" in refused(UsageError, network=str(tmp_path / "half.keras"))
+
+
+@pytest.fixture
+def box(workshop, int8_bundle, tmp_path, monkeypatch):
+    """An installation whose zoo holds the small network."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    shutil.copy(workshop.network, folder / "fcn8-camvid.keras")
+    shutil.copy(int8_bundle, folder / "fcn8-camvid.edgeseg")
+    monkeypatch.setattr(zoo, "_FOLDER", folder)
+    return folder
+
+
+def test_zoo_network_without_data(box, int8_bundle, tmp_path):
+    """The user has no CamVid: the file calibrated on it is taken, compared again, and this is said."""
+    out = tmp_path / "mine.edgeseg"
+    said: list[str] = []
+    export_bundle(ExportRequest("fcn8-camvid", out), said.append)
+    shipped, mine = read_bundle(str(int8_bundle)), read_bundle(str(out))
+    assert mine.payloads == shipped.payloads
+    assert "ships with fcn8-camvid, calibrated on 16 images (CamVid train)" in said[0] and "--data" in said[0]
+    reused = mine.manifest.provenance["reused"]
+    assert reused["from"] == "fcn8-camvid.edgeseg" and reused["parity"]["images"] == 20
+    assert mine.manifest.parity == shipped.manifest.parity
+    assert mine.manifest.accuracy == shipped.manifest.accuracy
+
+
+def test_zoo_bundle_of_another_network(box, workshop, refused):
+    network, card = load_network(workshop.network)
+    save_network(box / "fcn8-camvid.keras", network, card._replace(init="other"))
+    assert "was not made from" in refused(BundleError, network="fcn8-camvid", data=None)
+
+
+def test_zoo_bundle_whose_payload_is_not_what_it_says(box, int8_bundle, fp32_bundle, refused):
+    """A float file under an int8 manifest."""
+    from edgeseg.bundle import payload_info
+
+    manifest = read_bundle(str(int8_bundle)).manifest
+    payload = read_bundle(str(fp32_bundle)).payloads["tflite"]
+    manifest = manifest._replace(payloads=(payload_info("tflite", "network.tflite", payload),))
+    write_bundle(str(box / "fcn8-camvid.edgeseg"), manifest, {"tflite": payload})
+    assert "float tensor(s)" in refused(BundleError, network="fcn8-camvid", data=None)
+
+
+def test_zoo_file_that_is_absent(box, refused):
+    (box / "fcn8-camvid.edgeseg").unlink()
+    assert "not part of this installation" in refused(UsageError, network="fcn8-camvid", data=None)
+    (box / "fcn8-camvid.keras").unlink()
+    assert "not part of this installation" in refused(UsageError, network="fcn8-camvid")
+
+
+def test_learned_upsampling_becomes_full_integer():
+    """A transposed convolution must not bring floats or dynamic shapes with it."""
+    import keras
+    import numpy as np
+    from keras import layers
+
+    from edgeseg.export.flatbuffer import read_tflite
+    from edgeseg.export.tflite import to_int8_tflite
+
+    image = keras.Input((32, 32, 3))
+    x = layers.ReLU(6.0)(layers.Conv2D(8, 3, 2, padding="same")(image))
+    x = layers.Conv2DTranspose(8, 4, 2, padding="same", use_bias=False)(x)
+    data = to_int8_tflite(keras.Model(image, x), [np.zeros((32, 32, 3), np.uint8)])
+    assert "TRANSPOSE_CONV" in {o.name for o in read_tflite(data).operators}

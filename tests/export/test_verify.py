@@ -1,0 +1,92 @@
+"""edgeseg verify, inspect and export from the command line."""
+
+import json
+import shutil
+
+import pytest
+
+from edgeseg import zoo
+from edgeseg.bundle import payload_info, read_bundle, write_bundle
+from edgeseg.cli import main
+from edgeseg.manifest import parse_manifest
+
+
+def test_export_prints_the_figures(workshop, tmp_path, capsys):
+    out = tmp_path / "a.edgeseg"
+    code = main(["export", str(workshop.network), "--target", "cpu", "--precision", "fp32", "-o", str(out)])
+    text = capsys.readouterr()
+    assert code == 0 and out.is_file()
+    assert "MB for cpu, fp32" in text.out and "100.00%" in text.out
+    assert all(line.startswith("edgeseg: ") for line in text.err.splitlines())
+
+
+def test_export_json_is_the_manifest(workshop, tmp_path, capsys):
+    out = tmp_path / "a.edgeseg"
+    arguments = ["--target", "cpu", "--precision", "fp32", "--json", "-o", str(out)]
+    assert main(["export", str(workshop.network), *arguments]) == 0
+    assert parse_manifest(capsys.readouterr().out) == read_bundle(str(out)).manifest
+
+
+def test_export_of_nothing(tmp_path, capsys):
+    assert main(["export", "fcn99", "--target", "cpu", "-o", str(tmp_path / "a.edgeseg")]) == 2
+    assert "fcn8-camvid" in capsys.readouterr().err
+
+
+def test_verify_with_data(workshop, int8_bundle, capsys):
+    arguments = ["--network", str(workshop.network), "--data", str(workshop.data), "--json"]
+    assert main(["verify", str(int8_bundle), *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    told = json.loads(read_bundle(str(int8_bundle)).manifest.to_json())
+    assert found["ok"] is True
+    assert found["parity"]["agreement"] == pytest.approx(told["parity"]["agreement"], abs=1e-3)
+    assert found["accuracy"]["miou"] == pytest.approx(told["accuracy"]["miou"], abs=1e-3)
+
+
+def test_verify_finds_the_network_in_the_box(workshop, fp32_bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(zoo, "_FOLDER", tmp_path)
+    assert main(["verify", str(fp32_bundle), "--frames", "2"]) == 2
+    assert "--network" in capsys.readouterr().err
+    shutil.copy(workshop.network, tmp_path / "fcn8-camvid.keras")
+    assert main(["verify", str(fp32_bundle), "--frames", "2"]) == 0
+    assert "2 images (generated scenes)" in capsys.readouterr().out
+
+
+def test_verify_of_a_worse_payload_fails(workshop, int8_bundle, tmp_path, capsys):
+    """The file was calibrated on noise, and its manifest claims that it was not."""
+    from edgeseg.export.tflite import to_int8_tflite
+    from edgeseg.models.file import load_network
+
+    network, _ = load_network(workshop.network)
+    kernel, bias = network.get_layer("score").get_weights()
+    network.get_layer("score").set_weights([kernel[..., ::-1], bias])
+    manifest = read_bundle(str(int8_bundle)).manifest
+    import numpy as np
+
+    payload = to_int8_tflite(network, [np.zeros((64, 96, 3), np.uint8)])
+    manifest = manifest._replace(payloads=(payload_info("tflite", "network.tflite", payload),))
+    bad = tmp_path / "bad.edgeseg"
+    write_bundle(str(bad), manifest, {"tflite": payload})
+    arguments = ["--network", str(workshop.network), "--data", str(workshop.data)]
+    assert main(["verify", str(bad), *arguments]) == 1
+    text = capsys.readouterr()
+    assert "first stage that differs: logits" in text.out
+    assert "are required" in text.err
+
+
+def test_verify_with_another_network(workshop, int8_bundle, tmp_path, capsys):
+    from edgeseg.models.file import load_network, save_network
+
+    network, card = load_network(workshop.network)
+    save_network(tmp_path / "other.keras", network, card._replace(init="other"))
+    assert main(["verify", str(int8_bundle), "--network", str(tmp_path / "other.keras")]) == 2
+    assert "was not made from" in capsys.readouterr().err
+
+
+def test_verify_refuses_what_makes_no_sense(workshop, int8_bundle, tmp_path, capsys):
+    network = ["--network", str(workshop.network)]
+    assert main(["verify", str(int8_bundle), *network, "--frames", "0"]) == 2
+    assert main(["verify", str(int8_bundle), *network, "--data", str(workshop.data), "--split", "test"]) == 2
+    assert "splits here: train, val" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "none.edgeseg")]) == 2
+    (tmp_path / "cut.edgeseg").write_bytes(int8_bundle.read_bytes()[:-50])
+    assert main(["verify", str(tmp_path / "cut.edgeseg")]) == 4
