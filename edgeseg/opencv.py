@@ -1,6 +1,7 @@
 """The one place that imports OpenCV, so that `import edgeseg` stays light and its absence is explained."""
 
-from typing import Any
+import contextlib
+from typing import Any, Iterator
 
 from edgeseg.errors import EnvironmentFault
 
@@ -16,3 +17,15 @@ def load_cv2() -> Any:
             "elsewhere: pip install 'edgeseg[camera]'",
         )
     return cv2
+
+
+@contextlib.contextmanager
+def single_threaded_opencv() -> Iterator[None]:
+    """Keep OpenCV's thread pool out of the way of a pipeline that fills the cores itself."""
+    cv2 = load_cv2()
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)

@@ -17,6 +17,19 @@ from edgeseg.segmentation import Segmentation
 Array = Any
 
 
+class _Open:
+    """A gate that is always open."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_OPEN = _Open()
+
+
 class Segmenter:
     """Segments frames with the network of a bundle.
 
@@ -55,7 +68,7 @@ class Segmenter:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         self.manifest = self.bundle.manifest
         self.classes = self.manifest.classes
-        self.backend = open_backend(self.bundle, device, threads or os.cpu_count() or 1)
+        self.backend = open_backend(self.bundle, device, threads or len(os.sched_getaffinity(0)))
         self._writer = InputWriter(self.manifest.input, self.manifest.network.imgsz)
         self._margin = confidence_to_margin(min_confidence) / self.manifest.output.scale
         self._upsamplers: Dict[Tuple[int, int], Upsampler] = {}
@@ -69,10 +82,11 @@ class Segmenter:
         logits, times = self.logits(image, color)
         return self.finish(logits, image.shape[:2], times)
 
-    def logits(self, image: Array, color: str = "bgr") -> Tuple[Array, Dict[str, float]]:
+    def logits(self, image: Array, color: str = "bgr", gate: Any = _OPEN) -> Tuple[Array, Dict[str, float]]:
         """The network's output for `image`, (h, w, classes), and the milliseconds of each stage.
 
-        The first half of a call: what needs the inference runtime, and so one thread at a time.
+        The first half of a call: what needs the inference runtime, and so one thread at a time. `gate`,
+        a context manager such as a semaphore, is held during the inference alone.
         """
         check_image(image, color)
         if not self._busy.acquire(False):
@@ -81,14 +95,16 @@ class Segmenter:
             start = time.perf_counter()
             self._writer.write(image, color, self.backend.input())
             filled = time.perf_counter()
-            output = self.backend.infer()
+            with gate:
+                entered = time.perf_counter()
+                output = self.backend.infer()
             inferred = time.perf_counter()
             grid = output[0] if self.manifest.output.layout == "nhwc" else output[0].transpose(1, 2, 0)
             grid = np.array(grid, order="C")  # the result keeps it; the backend reuses its own
             del output
         finally:
             self._busy.release()
-        return grid, {"preprocess": 1e3 * (filled - start), "infer": 1e3 * (inferred - filled)}
+        return grid, {"preprocess": 1e3 * (filled - start), "infer": 1e3 * (inferred - entered)}
 
     def finish(self, logits: Array, size: Tuple[int, int], times: Dict[str, float]) -> Segmentation:
         """Logits to a result of `size` (height, width): the second half, from any thread."""

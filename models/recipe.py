@@ -21,9 +21,9 @@ class Recipe(NamedTuple):
     crop: tuple[int, int] = (352, 480)
     init: str = "imagenet"
     upsampling: Upsampling = "bilinear"
-    epochs: int = 60
+    epochs: int = 45
     batch: int = 8
-    lr: float = 2e-3
+    lr: float = 1e-3
     weight_decay: float = 1e-2
     balance: Balance = "sqrt"
     jaccard: float = 0.5

@@ -82,15 +82,16 @@ class TrainingSet:
                 put(error)
 
         thread = threading.Thread(target=produce, name="augment", daemon=True)
-        thread.start()
-        try:
+        try:  # from here on, as Ctrl-C may come while the thread starts
+            thread.start()
             while (item := ready.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
                 yield item
         finally:
             stop.set()
-            thread.join()
+            if thread.is_alive():
+                thread.join()
 
     def _batch(self, epoch: int, step: int) -> Batch:
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))

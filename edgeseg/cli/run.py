@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -11,13 +12,13 @@ from typing import Any, Iterator, List
 from edgeseg.bundle import read_bundle
 from edgeseg.cli.options import add_runtime_options, fraction, positive
 from edgeseg.draw import VIEWS, Painter
-from edgeseg.errors import EXIT_INTERRUPTED
+from edgeseg.errors import EXIT_INTERRUPTED, UsageError
 from edgeseg.segmentation import Segmentation
 from edgeseg.stream import open_source
 from edgeseg.stream.atomic import check_not_input
 from edgeseg.stream.base import Source
 from edgeseg.stream.frame import Frame
-from edgeseg.stream.pipeline import Pipeline, open_segmenters
+from edgeseg.stream.pipeline import Pipeline, open_crew
 from edgeseg.stream.sinks import JsonLinesSink, MaskSink, open_output
 from edgeseg.stream.window import WindowSink, has_display
 from edgeseg.zoo import zoo_bundle
@@ -50,13 +51,9 @@ def run(args: argparse.Namespace) -> int:
     bundle = read_bundle(args.bundle or str(zoo_bundle()))
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(args.source))
-        segmenters = open_segmenters(bundle, args.device, args.threads, args.min_confidence, source.live)
-        print(
-            "edgeseg: {} on {}, {} at a time".format(
-                bundle.manifest.network.architecture, segmenters[0].backend.description, len(segmenters)
-            ),
-            file=sys.stderr,
-        )
+        crew = open_crew(bundle, args.device, args.threads, args.min_confidence, source.live)
+        stack.callback(crew.close)
+        print("edgeseg: {} on {}".format(bundle.manifest.network.architecture, crew.description), file=sys.stderr)
         sinks = [stack.enter_context(sink) for sink in open_sinks(args, source, bundle.manifest.classes)]
         status = Status(source, quiet=bool(sinks) and not sys.stderr.isatty())
 
@@ -64,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             return Painter(bundle.manifest.classes, args.view, args.opacity, args.legend)
 
         drawing = any(sink.needs_drawing for sink in sinks)
-        pipeline = Pipeline(source, segmenters, sinks, painter if drawing else None, args.frames, status.observe)
+        pipeline = Pipeline(source, crew, sinks, painter if drawing else None, args.frames, status.observe)
         with ends_on_signals(pipeline) as received:
             pipeline.run()
     status.finish()
@@ -76,6 +73,8 @@ def open_sinks(args: argparse.Namespace, source: Source, classes: Any) -> Iterat
     for path in (args.output, args.masks, args.json):
         if path and path != "-":
             check_not_input(path, source.paths)
+    if args.output and args.masks and os.path.realpath(args.output) == os.path.realpath(args.masks):
+        raise UsageError("-o and --masks name the same folder", "give each a folder of its own")
     if args.output:
         painter = Painter((), args.view)
         yield open_output(args.output, painter.output_size(*source.size), source.fps)

@@ -1,12 +1,14 @@
 """`edgeseg train`: a labelled dataset becomes network.keras."""
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
 import shutil
+import signal
 import sys
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from edgeseg.errors import EnvironmentFault, UsageError
 
@@ -29,9 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--crop", help="height and width of the training crops (default: as --imgsz)", **size)
     add("--init", metavar="FILE.npz|imagenet|none", help="initial weights of the backbone (default imagenet)")
     add("--upsampling", choices=("bilinear", "learned"), help="the x2 steps inside the network (default bilinear)")
-    add("--epochs", type=int, metavar="N", help="passes over the training images (default 60)")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default 45)")
     add("--batch", type=int, metavar="N", help="images per step (default 8)")
-    add("--lr", type=float, metavar="X", help="highest learning rate (default 0.002)")
+    add("--lr", type=float, metavar="X", help="highest learning rate (default 0.001)")
     add("--weight-decay", type=float, metavar="X", help="decoupled weight decay of AdamW (default 0.01)")
     add("--balance", choices=("none", "sqrt", "log"), help="class weights by frequency (default sqrt)")
     add("--jaccard", type=float, metavar="X", help="weight of the soft IoU term of the loss (default 0.5)")
@@ -53,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
     import_keras()
     from edgeseg.models.train import NETWORK_FILE, train
 
-    progress = _Live() if sys.stderr.isatty() else _report_epoch
+    show = _Live() if sys.stderr.isatty() else _Log()
     try:
-        figures = train(recipe, Path(args.out), args.resume, progress)
+        with _heeding_ctrl_c(show) as report:
+            figures = train(recipe, Path(args.out), args.resume, report)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(args.out))
     finally:
-        if isinstance(progress, _Live):
-            progress.end()
+        show.end()
     result = dict(figures, epochs=recipe.epochs, network=os.path.join(args.out, NETWORK_FILE))
     print(json.dumps(result) if args.json else _text(result))
     return 0
@@ -118,10 +120,36 @@ def _check_early(recipe: Any, out: str, resume: bool) -> None:
         )
 
 
-def _report_epoch(progress: Any) -> None:
-    """A line for each epoch, for logs."""
-    if progress.done:
-        print(_line(progress), file=sys.stderr, flush=True)
+@contextlib.contextmanager
+def _heeding_ctrl_c(report: Callable[[Any], None]) -> Iterator[Callable[[Any], None]]:
+    """`report`, that also stops the run at the next step where a library has swallowed a Ctrl-C (Keras does)."""
+    pressed: List[int] = []
+
+    def press(number: int, frame: Any) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    def report_or_stop(progress: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        report(progress)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield report_or_stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Log:
+    """A line for each epoch."""
+
+    def __call__(self, progress: Any) -> None:
+        if progress.done:
+            print(_line(progress), file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """There is no open line."""
 
 
 class _Live:

@@ -1,8 +1,9 @@
 """Frames from a source, through segmenters, to sinks: every core busy, results in order.
 
-Worker threads take a frame each, segment and draw it; the calling thread writes the results in order.
-Inference releases the GIL, so one inference runs per segmenter while other frames are decoded, drawn
-and written. Use one more worker than segmenters, so that a segmenter never waits for drawing.
+Worker threads, each with a segmenter of its own, take a frame, segment and draw it; the calling thread
+writes the results in order. A gate lets a set number of inferences run at a time. There is one worker more
+than that, so that while all inferences run the next frame is decoded, resized and drawn: inference and
+OpenCV release the GIL.
 """
 
 import os
@@ -11,12 +12,23 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from edgeseg.bundle import Bundle
+from edgeseg.opencv import single_threaded_opencv
 from edgeseg.segmentation import Segmentation
 from edgeseg.segmenter import Segmenter
 from edgeseg.stream.base import Source
 from edgeseg.stream.frame import Frame
 
 POLL_S = 0.05  # how often the calling thread looks up while it waits: signals, windows
+
+
+class Taken(NamedTuple):
+    """A frame that was inferred."""
+
+    frame: Frame
+    ticket: int  # its place in the order
+    logits: Any
+    times: Dict[str, float]
 
 
 class Done(NamedTuple):
@@ -33,7 +45,7 @@ class Pipeline:
 
     Args:
         source: where frames come from.
-        segmenters: one for each inference at a time; the pipeline uses but does not close them.
+        crew: segmenters, one a worker; the pipeline uses but does not close them.
         sinks: what takes the results, in order.
         painters: factory of drawing buffers, or None where nothing is drawn.
         limit: stop after so many frames.
@@ -43,7 +55,7 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        segmenters: Sequence[Segmenter],
+        crew: "Crew",
         sinks: Sequence[Any] = (),
         painters: Optional[Callable[[], Any]] = None,
         limit: Optional[int] = None,
@@ -54,13 +66,11 @@ class Pipeline:
         self._limit = limit
         self._observe = observe
         self._stop = threading.Event()
-        self._segmenters: queue.Queue[Segmenter] = queue.Queue()
-        for segmenter in segmenters:
-            self._segmenters.put(segmenter)
-        self._workers = len(segmenters) + 1
+        self._segmenters = crew.segmenters
+        self._gate = threading.Semaphore(crew.at_once)
         # As many drawing buffers as frames may be in flight; they bound how far ahead workers get.
         self._painters: queue.Queue[Any] = queue.Queue()
-        for _ in range(self._workers + 1):
+        for _ in range(len(self._segmenters) + 1):
             self._painters.put(painters() if painters else None)
         self._reading = threading.Lock()
         self._changed = threading.Condition()
@@ -78,12 +88,13 @@ class Pipeline:
 
         Raises what a source, segmenter or sink raised, after the other frames in flight were written.
         """
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._workers)]
+        threads = [threading.Thread(target=self._work, args=(s,), daemon=True) for s in self._segmenters]
         self._running = len(threads)
         for thread in threads:
             thread.start()
         try:
-            return self._write_all()
+            with single_threaded_opencv():
+                return self._write_all()
         finally:
             self._stop.set()
             for thread in threads:
@@ -112,9 +123,9 @@ class Pipeline:
                     raise self._failure
                 return written
 
-    def _work(self) -> None:
+    def _work(self, segmenter: Segmenter) -> None:
         try:
-            while self._step():
+            while self._step(segmenter):
                 pass
         except BaseException as error:  # handed to the calling thread, which raises it
             self._failure = self._failure or error
@@ -124,28 +135,17 @@ class Pipeline:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def _step(self) -> bool:
+    def _step(self, segmenter: Segmenter) -> bool:
         """Take one frame through; False at the end."""
         painter = self._take(self._painters)
         if painter is _STOPPED:
             return False
-        # A live frame is taken only when it can be segmented at once: waiting would make it old.
-        segmenter = self._take(self._segmenters) if self._source.live else None
-        if segmenter is _STOPPED:
+        taken = self._segment_newest(segmenter) if self._source.live else self._segment_next(segmenter)
+        if taken is None:
             return False
-        frame, ticket, read_ms = self._next_frame()
-        if frame is None:
-            if segmenter is not None:
-                self._segmenters.put(segmenter)
-            return False
-        segmenter = segmenter or self._segmenters.get()
-        try:
-            logits, times = segmenter.logits(frame.image)
-        finally:
-            self._segmenters.put(segmenter)
+        frame, ticket, logits, times = taken
         result = segmenter.finish(logits, frame.image.shape[:2], times)
         result.sequence, result.captured = frame.sequence, frame.captured
-        result.latency_ms["capture"] = read_ms
         drawn = None
         if painter is not None:
             start = time.perf_counter()
@@ -155,6 +155,23 @@ class Pipeline:
             self._done[ticket] = Done(frame, result, painter, drawn)
             self._changed.notify_all()
         return True
+
+    def _segment_next(self, segmenter: Segmenter) -> Optional[Taken]:
+        """The next frame of a recording, resized while other inferences run."""
+        frame, ticket, read_ms = self._next_frame()
+        if frame is None:
+            return None
+        logits, times = segmenter.logits(frame.image, gate=self._gate)
+        return Taken(frame, ticket, logits, dict(times, capture=read_ms))
+
+    def _segment_newest(self, segmenter: Segmenter) -> Optional[Taken]:
+        """The newest frame of a camera, taken only when it can be segmented at once: waiting makes it old."""
+        with self._gate:
+            frame, ticket, read_ms = self._next_frame()
+            if frame is None:
+                return None
+            logits, times = segmenter.logits(frame.image)
+        return Taken(frame, ticket, logits, dict(times, capture=read_ms))
 
     def _next_frame(self) -> Tuple[Optional[Frame], int, float]:
         """The next frame (None at the end), its place in the order, and the milliseconds to read it."""
@@ -182,12 +199,32 @@ class Pipeline:
 _STOPPED = object()
 
 
-def open_segmenters(bundle: Any, device: str, threads: int, min_confidence: float, live: bool) -> List[Segmenter]:
-    """Segmenters that use `threads` cores (0 for all), for a live source or a recorded one.
+class Crew(NamedTuple):
+    """Segmenters that work together, and how many may infer at a time."""
 
-    A live source wants each result soon: one inference on all threads. A recording wants many results:
-    as many inferences at a time as threads, each on one, which wastes no time on waiting for each other.
+    segmenters: List[Segmenter]
+    at_once: int
+
+    @property
+    def description(self) -> str:
+        """For people: the runtime, and how the inferences share the cores."""
+        return "{}, {} at a time".format(self.segmenters[0].backend.description, self.at_once)
+
+    def close(self) -> None:
+        """Close every segmenter."""
+        for segmenter in self.segmenters:
+            segmenter.close()
+
+
+def open_crew(bundle: Bundle, device: str, threads: int, min_confidence: float, live: bool) -> Crew:
+    """A crew that infers on `threads` cores (0 for all), for a live source or a recording.
+
+    A camera wants each result soon: one inference on all threads. A recording wants many results: as many
+    inferences at a time as threads, each on one, so that none waits for the slowest thread of another.
     """
-    cores = threads or os.cpu_count() or 1
-    count, each = (1, cores) if live else (cores, 1)
-    return [Segmenter(bundle, device, each, min_confidence) for _ in range(count)]
+    cores = threads or len(os.sched_getaffinity(0))
+    at_once, each = (1, cores) if live else (cores, 1)
+    segmenters = [Segmenter(bundle, device, each, min_confidence) for _ in range(at_once + 1)]
+    for segmenter in segmenters:
+        segmenter.warm_up()
+    return Crew(segmenters, at_once)

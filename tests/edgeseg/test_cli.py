@@ -96,6 +96,12 @@ BAD_RUNS = [
     ("unknown device", lambda t, b: (b, "--device", "tpu", "--camera", "pattern:"), 2, "devices: auto"),
     ("output of no kind", lambda t, b: (b, "--camera", "pattern:", "-o", t / "x.doc"), 2, "x.doc"),
     ("output nowhere", lambda t, b: (b, "--camera", "pattern:", "-o", t / "no" / "x.mp4"), 2, "mkdir"),
+    (
+        "one folder for two",
+        lambda t, b: (b, "--camera", "pattern:", "-o", str(t) + "/", "--masks", t),
+        2,
+        "same folder",
+    ),
     ("bad number", lambda t, b: (b, "--camera", "pattern:", "--frames", "0"), 2, "at least 1"),
     ("bad confidence", lambda t, b: (b, "--camera", "pattern:", "--min-confidence", "1.5"), 2, "0..1"),
 ]
@@ -121,11 +127,12 @@ def test_output_never_replaces_the_input(bundle, tmp_path):
 def test_interrupted_run_leaves_a_video_that_plays(bundle, tmp_path, number, code):
     path = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "edgeseg", "run", bundle, "--camera", "pattern:96x64", "-o", str(path)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}  # else readline reads ahead
-    process = subprocess.Popen(command + ["--json", "-"] + list(FAKE), **pipes)
+    command += ["--json", "-", *FAKE]
+    # Without a buffer, or readline reads ahead of what is counted here.
+    process = subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     lines = 0
     while lines < 20:
-        assert process.stdout.readline(), process.stderr.read()
+        assert process.stdout is not None and process.stdout.readline()
         lines += 1
     process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
