@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from edgeseg.bench.accuracy import Accuracy
 from edgeseg.bench.latency import RunFigures, bare_inference_ms, record_pattern, run_figures
 from edgeseg.bench.plain_loop import plain_loop_fps
+from edgeseg.bench.upsampling import upsampling_ms
 from edgeseg.bundle import Bundle
 from edgeseg.errors import EnvironmentFault
 
@@ -20,6 +21,7 @@ class Speed(NamedTuple):
     one: RunFigures  # a run with one inference thread
     all: RunFigures  # a run with all cores
     plain_fps: Optional[float]  # the plain loop on the same video, all cores; None where it cannot run
+    upsampling_ms: Dict[str, float]  # logits to mask, three ways
 
 
 def measure_speed(bundle: Bundle, source: Optional[str], device: str, threads: int, frames: Optional[int]) -> Speed:
@@ -36,7 +38,8 @@ def measure_speed(bundle: Bundle, source: Optional[str], device: str, threads: i
                 plain = plain_loop_fps(bundle, uri, cores, folder)
             except EnvironmentFault:
                 pass  # another runtime than LiteRT: there is no plain loop to compare with
-    return Speed(bare, one, every, plain)
+        upsampling = upsampling_ms(bundle, uri, device)
+    return Speed(bare, one, every, plain, upsampling)
 
 
 def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
@@ -59,6 +62,7 @@ def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
         },
         "share_of_limit": best.fps / best.fps_limit,
         "plain_loop_fps": speed.plain_fps,
+        "upsampling_ms": speed.upsampling_ms,
     }
     if accuracy is not None:
         result.update(
@@ -87,6 +91,11 @@ def to_lines(figures: Dict[str, Any]) -> List[str]:
         lines.append("plain loop       {:6.1f} FPS   edgeseg is {:.2f}x".format(figures["plain_loop_fps"], ratio))
     for title, values in (("latency", figures["latency_ms"]), ("stages", one["stages_ms"])):
         lines.append("{:<17}".format(title) + "   ".join("{} {:.2f} ms".format(*item) for item in values.items()))
+    upsampling = figures["upsampling_ms"]
+    lines.append(
+        "upsampling       {border_only:.2f} ms at class borders only, {every_pixel:.2f} ms at every pixel, "
+        "{opencv:.2f} ms with OpenCV and argmax".format(**upsampling)
+    )
     if "miou" in figures:
         lines.append(
             "accuracy         mIoU {:.1f}   pixels {:.1f} %   ({} images)".format(

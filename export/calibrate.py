@@ -40,7 +40,7 @@ def from_dataset(dataset: Dataset, imgsz: tuple[int, int], count: int) -> Calibr
         images.append(resize(frame.image, imgsz))
         pixels += np.bincount(np.asarray(frame.label).ravel(), minlength=256)
     labelled = pixels[: len(dataset.classes)]
-    share = labelled / max(1, labelled.sum())
+    share = labelled / max(1, int(labelled.sum()))
     report = _report("dataset", images) | {
         "dataset": dataset.name,
         "split": "train",

@@ -59,6 +59,8 @@ def import_keras() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     with _without_notices():
         importlib.import_module("keras")
+        if is_installed("tensorflow"):
+            importlib.import_module("tensorflow")  # as Keras does later, on any backend
 
 
 def is_installed(package: str) -> bool:

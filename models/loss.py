@@ -21,7 +21,7 @@ def class_weights(pixels: np.ndarray, balance: Balance) -> np.ndarray:
         weights[seen] = frequency[seen] ** -0.5
     elif balance == "log":
         weights[seen] = 1 / np.log(1.02 + frequency[seen])
-    weights[~seen] = weights[seen].max()
+    weights[~seen] = np.max(weights[seen])
     return (weights / (weights * frequency).sum()).astype(np.float32)
 
 

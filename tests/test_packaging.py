@@ -58,8 +58,8 @@ def _distribution_paths(package: str) -> list[Path]:
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent
     libraries = folder.parent.glob(f"{folder.name}.libs")
-    others = folder.parent.glob("opencv_python_headless.libs" if package == "cv2" else "typing_extensions.py")
-    return [folder, *libraries, *others]
+    opencv = folder.parent.glob("opencv_python_headless.libs") if package == "cv2" else []
+    return [folder, *libraries, *opencv]
 
 
 def run_python(code: str) -> str:

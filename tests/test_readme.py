@@ -22,7 +22,7 @@ SHORTER = {
     "--width 1.0": "--width 0.35",
     "--imgsz 352 480": "--imgsz 64 96",
     "--init imagenet": "--init none",
-    "--epochs 45": "--epochs 40 --batch 2 --lr 0.005",
+    "--epochs 45": "--epochs 30 --batch 2 --lr 0.005",
     "edgeseg bench street.edgeseg": "edgeseg bench street.edgeseg --frames 20",
 }
 
@@ -52,7 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for kind in (split, split + "annot"):
             (path / "camvid" / kind).mkdir(parents=True)
         for number in range(count):
-            label = rng.integers(0, len(CAMVID), (2, 3)).repeat(32, 0).repeat(32, 1).astype(np.uint8)
+            # Few classes in large patches: learnt in seconds, and well enough that int8 draws the same masks.
+            label = rng.choice([1, 4, 5, 10], (1, 2)).repeat(64, 0).repeat(48, 1).astype(np.uint8)
             cv2.imwrite(str(path / "camvid" / split / f"{number}.png"), colors[label])
             cv2.imwrite(str(path / "camvid" / f"{split}annot" / f"{number}.png"), label)
     return path

@@ -53,6 +53,7 @@ def test_bench_json_and_confusion_png(bundles, dataset_folder, tmp_path, capsys)
     latency = figures["latency_ms"]
     assert latency["p50"] <= latency["p90"] <= latency["p99"]
     assert set(figures["stages_ms"]) == {"capture", "preprocess", "infer", "postprocess", "draw"}
+    assert set(figures["upsampling_ms"]) == {"border_only", "every_pixel", "opencv"}
     assert 0 <= figures["miou"] <= 1 and 0 <= figures["pixel_accuracy"] <= 1
     assert np.sum(figures["confusion"]) == 2 * 64 * 96
     assert cv2.imread(str(png)).shape[1] > 600

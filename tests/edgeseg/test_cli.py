@@ -109,7 +109,8 @@ BAD_RUNS = [
 
 @pytest.mark.parametrize("arguments, code, message", [row[1:] for row in BAD_RUNS], ids=[row[0] for row in BAD_RUNS])
 def test_bad_input(tmp_path, bundle, arguments, code, message):
-    done = edgeseg("run", *arguments(tmp_path, bundle))
+    given = arguments(tmp_path, bundle)
+    done = edgeseg("run", *given, *(() if "--device" in given else FAKE))
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert message in done.stderr
     assert done.stdout == ""
