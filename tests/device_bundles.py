@@ -71,6 +71,9 @@ def onnx_payload() -> bytes:
 
 def tflite_payload(precision: str) -> tuple[bytes, float, int]:
     """The same network through Keras and our own converter; payload, output scale and zero point."""
+    from edgeseg.export.quiet import import_tensorflow
+
+    import_tensorflow()
     import keras
 
     from edgeseg.export.flatbuffer import read_tflite
