@@ -14,7 +14,7 @@ from edgeseg.segmentation import Segmentation
 from edgeseg.segmenter import Segmenter
 from edgeseg.stream import open_source
 from edgeseg.stream.frame import Frame
-from edgeseg.stream.pipeline import Pipeline, open_crew
+from edgeseg.stream.pipeline import Pipeline, open_segmenters
 from edgeseg.stream.sinks import open_output
 
 STAGES = ("capture", "preprocess", "infer", "postprocess", "draw")
@@ -67,14 +67,15 @@ def run_figures(bundle: Bundle, uri: str, device: str, threads: int, frames: Opt
         marks.append((time.perf_counter(), _cpu_s()))
 
     with open_source(uri) as source:
-        crew = open_crew(bundle, device, threads, 0.0, source.live)
+        segmenters = open_segmenters(bundle, device, threads, 0.0, source.live)
         with open_output(os.path.join(folder, "overlay.mp4"), source.size, source.fps) as sink:
 
             def painter() -> Painter:
                 return Painter(bundle.manifest.classes)
 
-            Pipeline(source, crew, [sink], painter, frames, observe).run()
-        crew.close()
+            Pipeline(source, segmenters, [sink], painter, frames, observe).run()
+        for segmenter in segmenters:
+            segmenter.close()
     skip = min(WARM_UP, len(marks) // 2)
     counted = len(marks) - 1 - skip
     seconds = marks[-1][0] - marks[skip][0]

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 import numpy as np
 
@@ -11,23 +11,10 @@ from edgeseg.backends import open_backend
 from edgeseg.bundle import Bundle, read_bundle
 from edgeseg.errors import UsageError
 from edgeseg.postprocess import Upsampler, confidence_to_margin
-from edgeseg.preprocess import InputWriter, check_image
+from edgeseg.preprocess import InputWriter, check_image, resize
 from edgeseg.segmentation import Segmentation
 
 Array = Any
-
-
-class _Open:
-    """A gate that is always open."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-_OPEN = _Open()
 
 
 class Segmenter:
@@ -82,11 +69,14 @@ class Segmenter:
         logits, times = self.logits(image, color)
         return self.finish(logits, image.shape[:2], times)
 
-    def logits(self, image: Array, color: str = "bgr", gate: Any = _OPEN) -> Tuple[Array, Dict[str, float]]:
+    def shrink(self, image: Array, out: Optional[Array] = None) -> Array:
+        """What `logits` would resize `image` to, into `out`: work that may be done ahead, from any thread."""
+        return resize(image, self.manifest.network.imgsz, out) if self.manifest.input.fit == "stretch" else image
+
+    def logits(self, image: Array, color: str = "bgr") -> Tuple[Array, Dict[str, float]]:
         """The network's output for `image`, (h, w, classes), and the milliseconds of each stage.
 
-        The first half of a call: what needs the inference runtime, and so one thread at a time. `gate`,
-        a context manager such as a semaphore, is held during the inference alone.
+        The first half of a call: what needs the inference runtime, and so one thread at a time.
         """
         check_image(image, color)
         if not self._busy.acquire(False):
@@ -95,16 +85,14 @@ class Segmenter:
             start = time.perf_counter()
             self._writer.write(image, color, self.backend.input())
             filled = time.perf_counter()
-            with gate:
-                entered = time.perf_counter()
-                output = self.backend.infer()
+            output = self.backend.infer()
             inferred = time.perf_counter()
             grid = output[0] if self.manifest.output.layout == "nhwc" else output[0].transpose(1, 2, 0)
             grid = np.array(grid, order="C")  # the result keeps it; the backend reuses its own
             del output
         finally:
             self._busy.release()
-        return grid, {"preprocess": 1e3 * (filled - start), "infer": 1e3 * (inferred - entered)}
+        return grid, {"preprocess": 1e3 * (filled - start), "infer": 1e3 * (inferred - filled)}
 
     def finish(self, logits: Array, size: Tuple[int, int], times: Dict[str, float]) -> Segmentation:
         """Logits to a result of `size` (height, width): the second half, from any thread."""

@@ -18,7 +18,7 @@ from edgeseg.stream import open_source
 from edgeseg.stream.atomic import check_not_input
 from edgeseg.stream.base import Source
 from edgeseg.stream.frame import Frame
-from edgeseg.stream.pipeline import Pipeline, open_crew
+from edgeseg.stream.pipeline import Pipeline, open_segmenters
 from edgeseg.stream.sinks import JsonLinesSink, MaskSink, open_output
 from edgeseg.stream.window import WindowSink, has_display
 from edgeseg.zoo import zoo_bundle
@@ -51,9 +51,11 @@ def run(args: argparse.Namespace) -> int:
     bundle = read_bundle(args.bundle or str(zoo_bundle()))
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(args.source))
-        crew = open_crew(bundle, args.device, args.threads, args.min_confidence, source.live)
-        stack.callback(crew.close)
-        print("edgeseg: {} on {}".format(bundle.manifest.network.architecture, crew.description), file=sys.stderr)
+        segmenters = open_segmenters(bundle, args.device, args.threads, args.min_confidence, source.live)
+        for segmenter in segmenters:
+            stack.enter_context(segmenter)
+        description = "{}, {} at a time".format(segmenters[0].backend.description, len(segmenters))
+        print("edgeseg: {} on {}".format(bundle.manifest.network.architecture, description), file=sys.stderr)
         sinks = [stack.enter_context(sink) for sink in open_sinks(args, source, bundle.manifest.classes)]
         status = Status(source, quiet=bool(sinks) and not sys.stderr.isatty())
 
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             return Painter(bundle.manifest.classes, args.view, args.opacity, args.legend)
 
         drawing = any(sink.needs_drawing for sink in sinks)
-        pipeline = Pipeline(source, crew, sinks, painter if drawing else None, args.frames, status.observe)
+        pipeline = Pipeline(source, segmenters, sinks, painter if drawing else None, args.frames, status.observe)
         with ends_on_signals(pipeline) as received:
             pipeline.run()
     status.finish()

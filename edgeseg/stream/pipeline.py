@@ -1,9 +1,8 @@
 """Frames from a source, through segmenters, to sinks: every core busy, results in order.
 
-Worker threads, each with a segmenter of its own, take a frame, segment and draw it; the calling thread
-writes the results in order. A gate lets a set number of inferences run at a time. There is one worker more
-than that, so that while all inferences run the next frame is decoded, resized and drawn: inference and
-OpenCV release the GIL.
+Worker threads take a frame each, segment and draw it; the calling thread writes the results in order.
+There is one worker more than segmenters, so that while all of them infer the next frame is decoded,
+resized and drawn: inference and OpenCV release the GIL.
 """
 
 import os
@@ -22,11 +21,18 @@ from edgeseg.stream.frame import Frame
 POLL_S = 0.05  # how often the calling thread looks up while it waits: signals, windows
 
 
+class Scratch:
+    """A worker's buffer for the resized frame."""
+
+    small: Any = None
+
+
 class Taken(NamedTuple):
     """A frame that was inferred."""
 
     frame: Frame
     ticket: int  # its place in the order
+    segmenter: Segmenter
     logits: Any
     times: Dict[str, float]
 
@@ -45,7 +51,7 @@ class Pipeline:
 
     Args:
         source: where frames come from.
-        crew: segmenters, one a worker; the pipeline uses but does not close them.
+        segmenters: one for each inference at a time; the pipeline uses but does not close them.
         sinks: what takes the results, in order.
         painters: factory of drawing buffers, or None where nothing is drawn.
         limit: stop after so many frames.
@@ -55,7 +61,7 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        crew: "Crew",
+        segmenters: Sequence[Segmenter],
         sinks: Sequence[Any] = (),
         painters: Optional[Callable[[], Any]] = None,
         limit: Optional[int] = None,
@@ -66,11 +72,14 @@ class Pipeline:
         self._limit = limit
         self._observe = observe
         self._stop = threading.Event()
-        self._segmenters = crew.segmenters
-        self._gate = threading.Semaphore(crew.at_once)
+        self._shrink = segmenters[0].shrink
+        self._workers = len(segmenters) + 1
+        self._segmenters: Any = queue.Queue()
+        for segmenter in segmenters:
+            self._segmenters.put(segmenter)
         # As many drawing buffers as frames may be in flight; they bound how far ahead workers get.
-        self._painters: queue.Queue[Any] = queue.Queue()
-        for _ in range(len(self._segmenters) + 1):
+        self._painters: Any = queue.Queue()
+        for _ in range(self._workers + 1):
             self._painters.put(painters() if painters else None)
         self._reading = threading.Lock()
         self._changed = threading.Condition()
@@ -88,7 +97,7 @@ class Pipeline:
 
         Raises what a source, segmenter or sink raised, after the other frames in flight were written.
         """
-        threads = [threading.Thread(target=self._work, args=(s,), daemon=True) for s in self._segmenters]
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._workers)]
         self._running = len(threads)
         for thread in threads:
             thread.start()
@@ -123,9 +132,10 @@ class Pipeline:
                     raise self._failure
                 return written
 
-    def _work(self, segmenter: Segmenter) -> None:
+    def _work(self) -> None:
         try:
-            while self._step(segmenter):
+            scratch = Scratch()
+            while self._step(scratch):
                 pass
         except BaseException as error:  # handed to the calling thread, which raises it
             self._failure = self._failure or error
@@ -135,15 +145,15 @@ class Pipeline:
                 self._running -= 1
                 self._changed.notify_all()
 
-    def _step(self, segmenter: Segmenter) -> bool:
+    def _step(self, scratch: "Scratch") -> bool:
         """Take one frame through; False at the end."""
         painter = self._take(self._painters)
         if painter is _STOPPED:
             return False
-        taken = self._segment_newest(segmenter) if self._source.live else self._segment_next(segmenter)
+        taken = self._segment_newest() if self._source.live else self._segment_next(scratch)
         if taken is None:
             return False
-        frame, ticket, logits, times = taken
+        frame, ticket, segmenter, logits, times = taken
         result = segmenter.finish(logits, frame.image.shape[:2], times)
         result.sequence, result.captured = frame.sequence, frame.captured
         drawn = None
@@ -156,22 +166,33 @@ class Pipeline:
             self._changed.notify_all()
         return True
 
-    def _segment_next(self, segmenter: Segmenter) -> Optional[Taken]:
-        """The next frame of a recording, resized while other inferences run."""
+    def _segment_next(self, scratch: "Scratch") -> Optional[Taken]:
+        """The next frame of a recording, decoded and resized while all segmenters infer."""
         frame, ticket, read_ms = self._next_frame()
         if frame is None:
             return None
-        logits, times = segmenter.logits(frame.image, gate=self._gate)
-        return Taken(frame, ticket, logits, dict(times, capture=read_ms))
+        start = time.perf_counter()
+        scratch.small = self._shrink(frame.image, scratch.small)
+        shrink_ms = 1e3 * (time.perf_counter() - start)
+        segmenter = self._segmenters.get()
+        try:
+            logits, times = segmenter.logits(scratch.small)
+        finally:
+            self._segmenters.put(segmenter)
+        times.update(capture=read_ms, preprocess=times["preprocess"] + shrink_ms)
+        return Taken(frame, ticket, segmenter, logits, times)
 
-    def _segment_newest(self, segmenter: Segmenter) -> Optional[Taken]:
+    def _segment_newest(self) -> Optional[Taken]:
         """The newest frame of a camera, taken only when it can be segmented at once: waiting makes it old."""
-        with self._gate:
+        segmenter = self._segmenters.get()
+        try:
             frame, ticket, read_ms = self._next_frame()
             if frame is None:
                 return None
             logits, times = segmenter.logits(frame.image)
-        return Taken(frame, ticket, logits, dict(times, capture=read_ms))
+        finally:
+            self._segmenters.put(segmenter)
+        return Taken(frame, ticket, segmenter, logits, dict(times, capture=read_ms))
 
     def _next_frame(self) -> Tuple[Optional[Frame], int, float]:
         """The next frame (None at the end), its place in the order, and the milliseconds to read it."""
@@ -199,32 +220,15 @@ class Pipeline:
 _STOPPED = object()
 
 
-class Crew(NamedTuple):
-    """Segmenters that work together, and how many may infer at a time."""
-
-    segmenters: List[Segmenter]
-    at_once: int
-
-    @property
-    def description(self) -> str:
-        """For people: the runtime, and how the inferences share the cores."""
-        return "{}, {} at a time".format(self.segmenters[0].backend.description, self.at_once)
-
-    def close(self) -> None:
-        """Close every segmenter."""
-        for segmenter in self.segmenters:
-            segmenter.close()
-
-
-def open_crew(bundle: Bundle, device: str, threads: int, min_confidence: float, live: bool) -> Crew:
-    """A crew that infers on `threads` cores (0 for all), for a live source or a recording.
+def open_segmenters(bundle: Bundle, device: str, threads: int, min_confidence: float, live: bool) -> List[Segmenter]:
+    """Segmenters that infer on `threads` cores (0 for all), for a live source or a recording.
 
     A camera wants each result soon: one inference on all threads. A recording wants many results: as many
     inferences at a time as threads, each on one, so that none waits for the slowest thread of another.
     """
     cores = threads or len(os.sched_getaffinity(0))
-    at_once, each = (1, cores) if live else (cores, 1)
-    segmenters = [Segmenter(bundle, device, each, min_confidence) for _ in range(at_once + 1)]
+    count, each = (1, cores) if live else (cores, 1)
+    segmenters = [Segmenter(bundle, device, each, min_confidence) for _ in range(count)]
     for segmenter in segmenters:
         segmenter.warm_up()
-    return Crew(segmenters, at_once)
+    return segmenters

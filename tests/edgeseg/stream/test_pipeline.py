@@ -11,7 +11,7 @@ from edgeseg.bundle import read_bundle
 from edgeseg.errors import CameraError
 from edgeseg.stream.base import Sink, Source
 from edgeseg.stream.frame import Frame
-from edgeseg.stream.pipeline import Pipeline, open_crew
+from edgeseg.stream.pipeline import Pipeline, open_segmenters
 
 
 class Numbers(Source):
@@ -69,43 +69,43 @@ class Echo:
 
 
 @pytest.fixture
-def crew(bundles):
+def segmenters(bundles):
     bundle = read_bundle(os.path.join(bundles, "int8.edgeseg"))
-    return open_crew(bundle, "fake", 2, 0.0, live=False)
+    return open_segmenters(bundle, "fake", 2, 0.0, live=False)
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_order_and_buffers(crew, live):
+def test_order_and_buffers(segmenters, live):
     sink = Keep()
-    assert Pipeline(Numbers(60, live), crew, [sink], Echo).run() == 60
+    assert Pipeline(Numbers(60, live), segmenters, [sink], Echo).run() == 60
     assert sink.frames == sink.drawn == list(range(60))
     assert [result.sequence for result in sink.results] == list(range(60))
     assert sink.threads == {threading.current_thread()}
     assert set(sink.results[0].latency_ms) == {"capture", "preprocess", "infer", "postprocess", "draw"}
 
 
-def test_limit_and_nothing_drawn(crew):
+def test_limit_and_nothing_drawn(segmenters):
     sink = Keep()
     source = Numbers(60)
-    assert Pipeline(source, crew, [sink], limit=5).run() == 5
+    assert Pipeline(source, segmenters, [sink], limit=5).run() == 5
     assert sink.frames == list(range(5)) and sink.drawn == [None] * 5
     assert source._next == 5  # nothing was read that is not written
 
 
-def test_sink_that_stops_the_run(crew):
+def test_sink_that_stops_the_run(segmenters):
     sink = Keep(stop_after=3)
-    written = Pipeline(Numbers(1000), crew, [sink], Echo).run()
+    written = Pipeline(Numbers(1000), segmenters, [sink], Echo).run()
     assert written == len(sink.frames) < 20
 
 
-def test_lost_camera_after_the_last_frames(crew):
+def test_lost_camera_after_the_last_frames(segmenters):
     sink = Keep()
     with pytest.raises(CameraError, match="gone"):
-        Pipeline(Numbers(7, fault=CameraError("gone")), crew, [sink], Echo).run()
+        Pipeline(Numbers(7, fault=CameraError("gone")), segmenters, [sink], Echo).run()
     assert sink.frames == list(range(7))
 
 
-def test_sink_that_fails(crew):
+def test_sink_that_fails(segmenters):
     class Full(Keep):
         def write(self, frame, result, drawn):
             if frame.sequence == 4:
@@ -113,24 +113,24 @@ def test_sink_that_fails(crew):
 
     before = threading.active_count()
     with pytest.raises(OSError, match="disk full"):
-        Pipeline(Numbers(100), crew, [Full()], Echo).run()
+        Pipeline(Numbers(100), segmenters, [Full()], Echo).run()
     assert threading.active_count() == before
 
 
 def test_recordings_use_all_cores_and_cameras_one_inference(bundles):
     bundle = read_bundle(os.path.join(bundles, "int8.edgeseg"))
-    recorded = open_crew(bundle, "fake", 3, 0.0, live=False)
-    assert recorded.at_once == 3 and {segmenter.backend.threads for segmenter in recorded.segmenters} == {1}
-    live = open_crew(bundle, "fake", 3, 0.0, live=True)
-    assert live.at_once == 1 and {segmenter.backend.threads for segmenter in live.segmenters} == {3}
+    recorded = open_segmenters(bundle, "fake", 3, 0.0, live=False)
+    assert [segmenter.backend.threads for segmenter in recorded] == [1, 1, 1]
+    live = open_segmenters(bundle, "fake", 3, 0.0, live=True)
+    assert [segmenter.backend.threads for segmenter in live] == [3]
 
 
 @pytest.mark.parametrize("threads, live", [(1, False), (2, False), (2, True)])
 def test_no_more_inferences_at_a_time_than_threads(bundles, monkeypatch, threads, live):
     bundle = read_bundle(os.path.join(bundles, "int8.edgeseg"))
-    crew = open_crew(bundle, "fake", threads, 0.0, live)
+    segmenters = open_segmenters(bundle, "fake", threads, 0.0, live)
     running, most = [], []
-    for segmenter in crew.segmenters:
+    for segmenter in segmenters:
 
         def infer(real=segmenter.backend.infer):
             running.append(1)
@@ -140,5 +140,5 @@ def test_no_more_inferences_at_a_time_than_threads(bundles, monkeypatch, threads
             return real()
 
         monkeypatch.setattr(segmenter.backend, "infer", infer)
-    Pipeline(Numbers(20, live), crew, [Keep()], Echo).run()
-    assert max(most) == crew.at_once
+    Pipeline(Numbers(20, live), segmenters, [Keep()], Echo).run()
+    assert max(most) == len(segmenters) == (1 if live else threads)
