@@ -5,9 +5,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 import numpy as np
 
 from edgeseg.datasets import Dataset
-from edgeseg.errors import UsageError
 from edgeseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
-from edgeseg.palette import SegClass
 from edgeseg.segmenter import Segmenter
 
 Array = Any
@@ -34,7 +32,7 @@ def measure_accuracy(
 
     Raises UsageError if the classes of network and dataset differ, or the data is faulty.
     """
-    check_classes(segmenter.classes, dataset)
+    dataset.require_classes(segmenter.classes)
     pairs = dataset.pairs(split)[:limit]
     classes = len(dataset.classes)
     total = np.zeros((classes, classes + 1), np.int64)
@@ -50,20 +48,3 @@ def measure_accuracy(
         pixel_accuracy(total),
         total,
     )
-
-
-def check_classes(classes: Any, dataset: Dataset) -> None:
-    """Raise UsageError unless the network has the classes of the dataset, in its order."""
-    mine, theirs = [c.name for c in classes], [c.name for c in dataset.classes]
-    if mine != theirs:
-        raise UsageError(
-            "the network's classes ({}) are not those of {} ({})".format(
-                ", ".join(mine), dataset.root, ", ".join(theirs)
-            ),
-            "measure with the kind of data that the network was trained on",
-        )
-
-
-def class_row(label: SegClass, value: Optional[float]) -> str:
-    """One line of the table of IoU."""
-    return "  {:<14}{:>6}".format(label.name, "-" if value is None else "{:.1f}".format(100 * value))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from edgeseg.errors import BundleError
 from edgeseg.palette import SegClass
@@ -222,7 +222,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-def class_names(manifest: Manifest) -> List[str]:
-    return [c.name for c in manifest.classes]

@@ -6,7 +6,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from edgeseg.datasets import Dataset, Pair, open_dataset
-from edgeseg.errors import UsageError
 from edgeseg.palette import SegClass
 from edgeseg.stream.pattern import PatternSource
 
@@ -43,14 +42,9 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def open_matching(root: str, classes: Sequence[SegClass]) -> Dataset:
-    """Open a dataset that has exactly `classes`. Raises UsageError naming the first class that differs."""
+    """Open a dataset that has exactly `classes`. Raises UsageError where it has others."""
     dataset = open_dataset(root)
-    ours, theirs = [c.name for c in classes], [c.name for c in dataset.classes]
-    if ours != theirs:
-        raise UsageError(
-            f"{dataset.name} in {root} has the classes {', '.join(theirs)}; the network has {', '.join(ours)}",
-            "give --data the kind of dataset that the network was trained on",
-        )
+    dataset.require_classes(classes)
     return dataset
 
 

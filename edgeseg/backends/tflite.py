@@ -1,14 +1,12 @@
 """LiteRT (ai-edge-litert), tflite-runtime or tensorflow.lite: one interpreter API in three packages."""
 
-import contextlib
 import importlib
-import os
-import sys
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Tuple
 
 from edgeseg.backends.base import BaseBackend, dtype_name
 from edgeseg.bundle import Bundle
 from edgeseg.errors import BundleError
+from edgeseg.quiet import quiet
 
 INTERPRETER_MODULES = {
     "ai_edge_litert": "ai_edge_litert.interpreter",
@@ -25,7 +23,7 @@ class Backend(BaseBackend):
     def _open(self, bundle: Bundle) -> Dict[str, Tuple[Tuple[int, ...], str]]:
         interpreter_class = importlib.import_module(INTERPRETER_MODULES[self.package]).Interpreter
         try:
-            with _stderr_to_null():
+            with quiet():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
                 self._interpreter = interpreter_class(model_content=bundle.payloads["tflite"], num_threads=self.threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -50,18 +48,3 @@ class Backend(BaseBackend):
     def infer(self) -> Any:
         self._interpreter.invoke()
         return self._output()  # a view: it must be let go of before the next call
-
-
-@contextlib.contextmanager
-def _stderr_to_null() -> Iterator[None]:
-    """Hide what the C++ side logs while an interpreter is made ("Created TensorFlow Lite XNNPACK...")."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)

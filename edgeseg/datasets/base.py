@@ -1,7 +1,7 @@
 """What every dataset layout is read into."""
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -40,6 +40,17 @@ class Dataset(NamedTuple):
                 "splits here: {}".format(", ".join(sorted(self.splits))),
             )
         return self.splits[split]
+
+    def require_classes(self, classes: Sequence[SegClass]) -> None:
+        """Raise UsageError unless these, the classes of a network, are those of the dataset, in its order."""
+        ours, theirs = [c.name for c in classes], [c.name for c in self.classes]
+        if ours != theirs:
+            raise UsageError(
+                "{} in {} has the classes {}; the network has {}".format(
+                    self.name, self.root, ", ".join(theirs), ", ".join(ours)
+                ),
+                "give --data the kind of dataset that the network was trained on",
+            )
 
     def read(self, pair: Pair) -> Tuple[Array, Array]:
         """RGB image (H, W, 3) uint8 and labels (H, W) uint8, 0..classes-1 or 255 for unlabelled.

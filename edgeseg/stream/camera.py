@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, List, Optional
 
 from edgeseg.errors import CameraError, UsageError
 from edgeseg.opencv import load_cv2
+from edgeseg.quiet import quiet
 from edgeseg.stream.base import Source
 from edgeseg.stream.files import MAX_FRAMES, VideoSource
 from edgeseg.stream.live import LiveSource
-from edgeseg.stream.quiet import quiet
 from edgeseg.stream.uri import natural_key, positive_float, positive_int, redact, split_query
 
 OPTIONS: Dict[str, Callable[[str], Any]] = {"width": positive_int, "height": positive_int, "fps": positive_float}

@@ -9,9 +9,9 @@ import numpy as np
 
 from edgeseg.errors import UsageError
 from edgeseg.opencv import load_cv2
+from edgeseg.quiet import quiet
 from edgeseg.stream.base import Source, frame_name
 from edgeseg.stream.frame import Array, Frame
-from edgeseg.stream.quiet import quiet
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 VIDEO_SUFFIXES = [

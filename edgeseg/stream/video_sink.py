@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Optional, Tuple
 
 from edgeseg.errors import EnvironmentFault, UsageError
 from edgeseg.opencv import load_cv2
+from edgeseg.quiet import quiet
 from edgeseg.stream import atomic
 from edgeseg.stream.base import Sink
 from edgeseg.stream.frame import Array, Frame
-from edgeseg.stream.quiet import quiet
 
 if TYPE_CHECKING:
     from edgeseg.segmentation import Segmentation

@@ -1,4 +1,4 @@
-"""OpenCV, FFmpeg and libpng write their own complaints to stderr; ours says what happened and what to do."""
+"""OpenCV, FFmpeg, libpng and TensorFlow Lite write to stderr by themselves; ours says what happened and what to do."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ _LOCK = threading.Lock()  # two threads that swap the descriptor at once would l
 def quiet() -> Iterator[None]:
     """Send file descriptor 2 of the process to /dev/null for the length of the block.
 
-    The one way that silences every version of OpenCV and the libraries in it: 4.1 has no switch in Python.
+    The one way that silences native code of every version: OpenCV 4.1 has no switch in Python.
     Keep the block short, since other threads are silenced too.
     """
     # Read by OpenCV when it first starts FFmpeg; -8 is AV_LOG_QUIET. It also covers later decoding errors.
