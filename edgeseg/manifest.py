@@ -47,10 +47,11 @@ class TargetInfo(NamedTuple):
     name: str
     backend: str
     precision: str
+    dla: Optional[int] = None  # the deep-learning accelerator core to build for; None: the GPU
 
 
 class PayloadInfo(NamedTuple):
-    role: str  # tflite | edgetpu | onnx | activation-ranges | timing-cache
+    role: str  # tflite | edgetpu | onnx | activation-ranges | golden
     path: str
     sha256: str
     bytes: int
@@ -168,6 +169,10 @@ def _scalar(kind: Any, raw: Any, where: str) -> Any:
         return float(raw)
     if raw is None and where != "provenance":
         return None
+    if kind == Optional[int]:
+        if not _is_count(raw):
+            raise _fail(where, "is {!r}, not a number or null".format(raw))
+        return raw
     if not isinstance(raw, dict):
         raise _fail(where, "is not an object")
     return raw
