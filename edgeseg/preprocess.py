@@ -68,8 +68,8 @@ class InputWriter:
             cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
         if self._scratch is not None:
             source = pixels if self._info.layout == "nhwc" else pixels.transpose(2, 0, 1)
-            if self._info.dtype == "uint8":
-                tensor[0] = source
+            if self._info.scale == 1 and self._info.offset == 0:
+                np.copyto(tensor[0], source, casting="unsafe")
             else:
                 np.multiply(source, np.float32(self._info.scale), out=tensor[0], casting="unsafe")
                 tensor[0] += np.float32(self._info.offset)

@@ -6,59 +6,51 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgeseg.bundle import payload_info
+from edgeseg.bundle import Bundle, payload_info
 from edgeseg.export.cost import cost_of
-from edgeseg.export.flatbuffer import read_tflite
 from edgeseg.export.parity import Comparison
+from edgeseg.export.product import Product
 from edgeseg.export.source import FloatNetwork
-from edgeseg.manifest import SCHEMA, InputInfo, Manifest, NetworkInfo, OutputInfo, TargetInfo
+from edgeseg.manifest import SCHEMA, Manifest, NetworkInfo, TargetInfo
 from edgeseg.version import __version__
 
-_TOOLS = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy")
+_TOOLS = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnx", "onnxruntime", "numpy")
+_PATHS = {
+    "tflite": "network.tflite",
+    "onnx": "network.onnx",
+    "activation-ranges": "activation-ranges.json",
+    "golden": "golden.npz",
+}
 
 
-def manifest_of(
-    source: FloatNetwork,
-    target: TargetInfo,
-    payload: bytes,
-    comparison: Comparison,
-    calibration: dict[str, Any] | None,
-) -> Manifest:
-    """Describe `payload`, the .tflite file made from `source`."""
+def manifest_of(source: FloatNetwork, target: TargetInfo, product: Product, comparison: Comparison) -> Manifest:
+    """Describe what was made from `source`."""
     spec = source.card.spec
-    model = read_tflite(payload)
-    logits = model.tensors[model.outputs[0]]
-    integer = target.precision == "int8"
     return Manifest(
         schema=SCHEMA,
         network=NetworkInfo(spec.architecture, spec.width, spec.imgsz, spec.stride, *cost_of(source.network)),
         classes=source.card.classes,
-        input=InputInfo(
-            shape=(1, *spec.imgsz, 3),
-            dtype="uint8" if integer else "float32",
-            layout="nhwc",
-            color="rgb",
-            scale=1.0 if integer else 1 / 127.5,
-            offset=0.0 if integer else -1.0,
-            fit="stretch",
-        ),
-        output=OutputInfo(
-            shape=(1, spec.imgsz[0] // spec.stride, spec.imgsz[1] // spec.stride, len(source.card.classes)),
-            dtype="int8" if integer else "float32",
-            layout="nhwc",
-            kind="logits",
-            resize="half_pixel",
-            scale=logits.scale[0] if integer else 1.0,
-            zero_point=logits.zero_point[0] if integer else 0,
-        ),
+        input=product.input,
+        output=product.output,
         target=target,
-        payloads=(payload_info("tflite", "network.tflite", payload),),
+        payloads=tuple(payload_info(role, _PATHS[role], data) for role, data in product.payloads.items()),
         compression=None,
-        calibration=calibration,
+        calibration=product.calibration,
         parity=comparison.parity._asdict(),
         accuracy=comparison.accuracy,
         provenance=_provenance(source),
     )
+
+
+def reused(bundle: Bundle, comparison: Comparison) -> Manifest:
+    """The manifest of a bundle made from a shipped one: its own figures, and what was found here."""
+    note = {
+        "from": Path(bundle.path).name,
+        "edgeseg": __version__,
+        "created": _now(),
+        "parity": comparison.parity._asdict(),
+    }
+    return bundle.manifest._replace(provenance=bundle.manifest.provenance | {"reused": note})
 
 
 def _provenance(source: FloatNetwork) -> dict[str, Any]:
@@ -66,7 +58,7 @@ def _provenance(source: FloatNetwork) -> dict[str, Any]:
         "edgeseg": __version__,
         "python": platform.python_version(),
         **{tool: version for tool in _TOOLS if (version := _version(tool))},
-        "created": now(),
+        "created": _now(),
         "network_file": source.path.name,
         "network_sha256": source.sha256,
         "trained_on": source.card.dataset,
@@ -87,5 +79,5 @@ def _version(package: str) -> str | None:
         return None
 
 
-def now() -> str:
+def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -7,7 +7,8 @@ import numpy as np
 
 from edgeseg.errors import CheckFailed
 from edgeseg.export.frames import Frame, Frames
-from edgeseg.export.litert import ExportedNetwork
+from edgeseg.export.product import Exported
+from edgeseg.manifest import TargetInfo
 from edgeseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
 from edgeseg.models.evaluate import logits_of, to_float_input
 from edgeseg.palette import SegClass
@@ -16,7 +17,14 @@ from edgeseg.preprocess import resize
 
 MAX_IMAGES = 101  # of a dataset: the whole of CamVid val
 PATTERN_FRAMES = 20
-REQUIRED_AGREEMENT = {"int8": 0.97, "fp32": 0.999}  # share of pixels with the same class
+# Share of pixels with the same class, by backend and precision.
+REQUIRED_AGREEMENT = {
+    ("tflite", "int8"): 0.97,
+    ("tflite", "fp32"): 0.999,
+    ("tensorrt", "int8"): 0.98,
+    ("tensorrt", "fp16"): 0.99,
+    ("tensorrt", "fp32"): 0.999,
+}
 ALLOWED_MIOU_DROP = 0.01
 # On scenes that it was not trained for a network wavers over much of the image, where any rounding turns the
 # scale. There, agreement is required where the float network prefers its class by this much (odds of 7 to 1):
@@ -93,14 +101,13 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    network: keras.Model, data: bytes, frames: Frames, classes: tuple[SegClass, ...], precision: str
+    network: keras.Model, exported: Exported, frames: Frames, classes: tuple[SegClass, ...], target: TargetInfo
 ) -> Comparison:
-    """Run both over `frames`. Raises UsageError for a frame that cannot be read or a file that does not run."""
-    exported = ExportedNetwork(data)
+    """Run both over `frames`. Raises UsageError for a frame that cannot be read."""
     tally = _Tally(len(classes))
     for frame in frames.read():
         tally.add(frame, network, exported)
-    parity = tally.parity(frames, REQUIRED_AGREEMENT[precision])
+    parity = tally.parity(frames, REQUIRED_AGREEMENT[target.backend, target.precision])
     return Comparison(parity, _accuracy(tally.confusion_exported, frames, classes) if frames.familiar else None)
 
 
@@ -130,7 +137,7 @@ class _Tally:
         self._input_error = self._logits_error = 0.0
         self._worst = (2.0, "")
 
-    def add(self, frame: Frame, network: keras.Model, exported: ExportedNetwork) -> None:
+    def add(self, frame: Frame, network: keras.Model, exported: Exported) -> None:
         size = frame.image.shape[:2]
         (reference,) = logits_of(network, [frame.image])
         if not np.isfinite(reference).all():

@@ -7,6 +7,7 @@ from edgeseg.bundle import Bundle, read_bundle
 from edgeseg.errors import UsageError
 from edgeseg.export.frames import Frames, dataset_frames, open_matching, pattern_frames
 from edgeseg.export.parity import MAX_IMAGES, PATTERN_FRAMES, REQUIRED_AGREEMENT, Comparison, compare
+from edgeseg.export.product import open_exported
 from edgeseg.export.shipped import check_payload
 from edgeseg.export.source import FloatNetwork, file_sha256, open_network
 from edgeseg.models.zoo import zoo_names, zoo_network
@@ -28,16 +29,16 @@ def verify_bundle(request: VerifyRequest, log: Callable[[str], None]) -> Compari
     Raises BundleError for a damaged bundle, UsageError where its float network cannot be found.
     """
     bundle = read_bundle(request.bundle)
-    check_payload(bundle)
-    precision = bundle.manifest.target.precision
-    if precision not in REQUIRED_AGREEMENT:
-        raise UsageError(
-            f"bundles of precision {precision} cannot be verified", f"these can: {', '.join(REQUIRED_AGREEMENT)}"
-        )
+    target = bundle.manifest.target
+    if (target.backend, target.precision) not in REQUIRED_AGREEMENT:
+        known = ", ".join(" ".join(pair) for pair in REQUIRED_AGREEMENT)
+        raise UsageError(f"bundles for {target.backend} {target.precision} cannot be verified", f"these can: {known}")
+    if target.backend == "tflite":
+        check_payload(bundle)
     source = _float_network(bundle, request.network)
     frames = _frames(bundle, request)
     log(f"comparing with {source.path.name} on {frames.images} images ({frames.title})")
-    return compare(source.network, bundle.payloads["tflite"], frames, bundle.manifest.classes, precision)
+    return compare(source.network, open_exported(bundle.payloads), frames, bundle.manifest.classes, target)
 
 
 def _float_network(bundle: Bundle, name: str | None) -> FloatNetwork:

@@ -25,6 +25,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("train", "train a network on a labelled dataset", ("keras", "cv2"), "export", "3.10"),
     Command("export", "turn a network into a bundle for a target", ("keras", "tensorflow"), "export", "3.10"),
+    Command("compile", "build the TensorRT engine of a bundle on this board, before its first run"),
     Command("run", "segment a camera, video, image or folder"),
     Command("bench", "measure FPS, latency and accuracy on this machine"),
     Command("verify", "compare a bundle with its float network, as masks", ("keras", "tensorflow"), "export", "3.10"),

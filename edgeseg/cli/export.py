@@ -13,8 +13,9 @@ SUMMARY = "turn a network into a bundle for a target"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="fcn8-camvid, or the network.keras of `edgeseg train`")
-    parser.add_argument("--target", required=True, help="what the bundle is for: cpu")
-    parser.add_argument("--precision", help="int8 or fp32; default: the first that the target has (cpu: int8)")
+    parser.add_argument("--target", required=True, help="what the bundle is for: cpu, or a Jetson: tx2, xavier, ...")
+    parser.add_argument("--precision", help="int8, fp16 or fp32; default: int8 for cpu, fp16 for a Jetson")
+    parser.add_argument("--dla", type=int, metavar="CORE", help="build for this deep-learning accelerator, 0 or 1")
     parser.add_argument("--data", metavar="DIR", help="labelled dataset: int8 calibrates on its train split")
     parser.add_argument("--calibration", metavar="N|random", help="calibration images, 100 by default; or random data")
     parser.add_argument("-o", "--out", required=True, metavar="OUT.edgeseg", help="the bundle to write")
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from edgeseg.export.pipeline import ExportRequest, export_bundle
 
     out = Path(args.out).expanduser()
-    request = ExportRequest(args.network, out, args.target, args.precision, args.data, args.calibration)
+    request = ExportRequest(args.network, out, args.target, args.precision, args.data, args.calibration, args.dla)
     manifest = export_bundle(request, log)
     if args.json:
         print(manifest.to_json())

@@ -1,12 +1,13 @@
 """The table of targets."""
 
 from edgeseg.errors import UsageError
-from edgeseg.export.targets.base import Target
+from edgeseg.export.targets.base import Board, Target
 from edgeseg.export.targets.cpu import CPU
+from edgeseg.export.targets.jetson import JETSONS
 
-__all__ = ["TARGETS", "Target", "choose_precision", "find_target"]
+__all__ = ["TARGETS", "Board", "Target", "check_dla", "choose_precision", "find_target"]
 
-TARGETS = {target.name: target for target in (CPU,)}
+TARGETS = {target.name: target for target in (CPU, *JETSONS)}
 
 
 def find_target(name: str) -> Target:
@@ -20,8 +21,27 @@ def find_target(name: str) -> Target:
 def choose_precision(target: Target, asked: str | None) -> str:
     """The precision asked for, or the target's default. Raises UsageError if the target has it not."""
     precision = asked or target.precisions[0]
+    if precision == "int8" and target.no_int8:
+        raise UsageError(
+            f"target {target.name} takes no int8: {target.no_int8}", f"use --precision {target.precisions[0]}"
+        )
     if precision not in target.precisions:
         raise UsageError(
             f"target {target.name} has no precision {precision!r}", f"use --precision {' or '.join(target.precisions)}"
         )
     return precision
+
+
+def check_dla(target: Target, precision: str, core: int | None) -> None:
+    """Raise UsageError unless the target has that DLA core, and the core that precision."""
+    if core is None:
+        return
+    cores = target.board.dla_cores if target.board else 0
+    if not 0 <= core < cores:
+        have = f"has {cores} of them, 0 to {cores - 1}" if cores else "has none"
+        others = ", ".join(t.name for t in TARGETS.values() if t.board and t.board.dla_cores)
+        raise UsageError(
+            f"target {target.name} {have}: there is no DLA core {core}", f"leave --dla out; boards with DLAs: {others}"
+        )
+    if precision == "fp32":
+        raise UsageError("a DLA computes in fp16 and int8 only", "use --precision fp16 or --precision int8")

@@ -3,6 +3,21 @@
 from typing import NamedTuple
 
 
+class Board(NamedTuple):
+    """An NVIDIA Jetson, as far as it decides what can be built for it and how fast that can be."""
+
+    sm: int  # compute capability of the GPU, times 10
+    dla_cores: int
+    dla_generation: int  # 0 none, 1 Xavier, 2 Orin
+    jetpack: str  # releases that edgeseg is made for; the last one is where the board ends
+    python: str  # of the system, for which JetPack has TensorRT
+    cuda: str
+    tensorrt: str
+    oldest_tensorrt: tuple[int, int]  # of these releases
+    bandwidth_gbps: float  # memory, GB/s
+    peak: str
+
+
 class Target(NamedTuple):
     """A chip that networks are exported for, as data."""
 
@@ -10,3 +25,5 @@ class Target(NamedTuple):
     title: str
     backend: str  # the runtime of edgeseg.backends that runs the bundle
     precisions: tuple[str, ...]  # the first is the default
+    board: Board | None = None
+    no_int8: str = ""  # why there is none

@@ -8,11 +8,19 @@ from edgeseg.datasets import open_dataset
 from edgeseg.errors import CheckFailed
 from edgeseg.export import tflite
 from edgeseg.export.frames import dataset_frames, pattern_frames
+from edgeseg.export.litert import ExportedNetwork
 from edgeseg.export.parity import compare
+from edgeseg.manifest import TargetInfo
 from edgeseg.metrics import mean_iou
 from edgeseg.models.evaluate import confusion_on
 from edgeseg.models.file import load_network
 from edgeseg.palette import CAMVID
+
+INT8, FP32 = (TargetInfo("cpu", "tflite", precision) for precision in ("int8", "fp32"))
+
+
+def exported(path):
+    return ExportedNetwork(read_bundle(str(path)).payloads["tflite"])
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +34,7 @@ def val(workshop):
 
 
 def test_float_miou_is_that_of_training(network, val, workshop, fp32_bundle):
-    parity, accuracy = compare(network, read_bundle(str(fp32_bundle)).payloads["tflite"], val, CAMVID, "fp32")
+    parity, accuracy = compare(network, exported(fp32_bundle), val, CAMVID, FP32)
     dataset = open_dataset(str(workshop.data))
     expected = mean_iou(confusion_on(network, dataset, dataset.pairs("val")))
     assert parity.miou_float == pytest.approx(expected, abs=1e-9)
@@ -45,14 +53,14 @@ def test_another_network_fails_at_the_logits(network, val, int8_bundle):
     kernel, bias = other.get_layer("score").get_weights()
     order = [3, 1, 2, 0, *range(4, 11)]
     other.get_layer("score").set_weights([kernel[..., order], bias[order]])
-    parity, _ = compare(other, read_bundle(str(int8_bundle)).payloads["tflite"], val, CAMVID, "int8")
+    parity, _ = compare(other, exported(int8_bundle), val, CAMVID, INT8)
     assert parity.first_difference == "logits"
     with pytest.raises(CheckFailed, match=r"of the pixels agree, 97.0% are required\. First stage .* logits"):
         parity.require()
 
 
 def test_limits(network, val, fp32_bundle):
-    parity, _ = compare(network, read_bundle(str(fp32_bundle)).payloads["tflite"], val, CAMVID, "fp32")
+    parity, _ = compare(network, exported(fp32_bundle), val, CAMVID, FP32)
     parity = parity._replace(agreement=0.97, agreement_required=0.97, miou_float=0.64, miou_exported=0.631)
     assert parity.failures == []
     assert "96.99% of the pixels" in parity._replace(agreement=0.9699).failures[0]
@@ -67,14 +75,12 @@ def test_wrong_input_scale_is_refused_and_found_at_the_input(network, val, monke
     )
     with pytest.raises(CheckFailed, match="input scale"):
         tflite.to_int8_tflite(network, dark)
-    parity, _ = compare(network, tflite._convert(network, dark), val, CAMVID, "int8")
+    parity, _ = compare(network, ExportedNetwork(tflite._convert(network, dark)), val, CAMVID, INT8)
     assert parity.first_difference == "input"
 
 
 def test_generated_scenes_count_where_the_float_network_is_sure(network, int8_bundle):
-    parity, accuracy = compare(
-        network, read_bundle(str(int8_bundle)).payloads["tflite"], pattern_frames(3), CAMVID, "int8"
-    )
+    parity, accuracy = compare(network, exported(int8_bundle), pattern_frames(3), CAMVID, INT8)
     assert accuracy is None and parity.miou_float is None
     assert not parity.familiar and 0 < parity.sure_share < 1
     assert parity.sure_agreement > parity.logits_agreement
@@ -88,4 +94,4 @@ def test_a_network_without_numbers(network, val, fp32_bundle):
     broken = keras.models.clone_model(network)
     broken.set_weights([w * np.nan for w in network.get_weights()])
     with pytest.raises(CheckFailed, match="NaN"):
-        compare(broken, read_bundle(str(fp32_bundle)).payloads["tflite"], val, CAMVID, "fp32")
+        compare(broken, exported(fp32_bundle), val, CAMVID, FP32)

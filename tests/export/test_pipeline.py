@@ -3,13 +3,17 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from edgeseg import zoo
 from edgeseg.bundle import read_bundle, write_bundle
+from edgeseg.datasets import open_dataset
 from edgeseg.errors import BundleError, CheckFailed, UsageError
 from edgeseg.export.pipeline import ExportRequest, export_bundle
 from edgeseg.export.source import file_sha256
+from edgeseg.golden import unpack_golden
+from edgeseg.manifest import TargetInfo
 from edgeseg.models.file import load_network, save_network
 
 
@@ -25,7 +29,7 @@ def silent(text):
 def test_int8_bundle(workshop, int8_bundle):
     bundle = read_bundle(str(int8_bundle))
     manifest, reports = bundle.manifest, reports_of(int8_bundle)
-    assert manifest.target == ("cpu", "tflite", "int8")
+    assert manifest.target == ("cpu", "tflite", "int8", None)
     assert manifest.input == ((1, 64, 96, 3), "uint8", "nhwc", "rgb", 1.0, 0.0, "stretch")
     assert manifest.output[:5] == ((1, 8, 12, 11), "int8", "nhwc", "logits", "half_pixel")
     assert reports["calibration"]["images"] == 16 and reports["calibration"]["kind"] == "dataset"
@@ -199,3 +203,100 @@ def test_learned_upsampling_becomes_full_integer():
     x = layers.Conv2DTranspose(8, 4, 2, padding="same", use_bias=False)(x)
     data = to_int8_tflite(keras.Model(image, x), [np.zeros((32, 32, 3), np.uint8)])
     assert "TRANSPOSE_CONV" in {o.name for o in read_tflite(data).operators}
+
+
+def jetson(workshop, tmp_path, **changes):
+    """An export for a Jetson; the bundle and what was said."""
+    said: list[str] = []
+    request = ExportRequest(str(workshop.network), tmp_path / "board.edgeseg", data=str(workshop.data))
+    export_bundle(request._replace(**changes), said.append)
+    return read_bundle(str(tmp_path / "board.edgeseg")), said
+
+
+def onnx_logits(payload, image):
+    """(h, w, classes) by ONNX Runtime, of a frame in the type that the file asks for."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(payload, providers=["CPUExecutionProvider"])
+    (source,) = session.get_inputs()
+    kinds = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+    return session.run(None, {source.name: image[None].astype(kinds[source.type])})[0][0].transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "dtype"),
+    [("xavier", "fp16", "uint8"), ("orin", "int8", "uint8"), ("tx2", "fp16", "float32"), ("nano", "fp32", "float32")],
+)
+def test_bundle_for_a_jetson(workshop, tmp_path, target, precision, dtype):
+    bundle, _ = jetson(workshop, tmp_path, target=target, precision=precision)
+    manifest = bundle.manifest
+    assert manifest.target == (target, "tensorrt", precision, None)
+    assert manifest.input == ((1, 64, 96, 3), dtype, "nhwc", "rgb", 1.0, 0.0, "stretch")
+    assert manifest.output == ((1, 11, 8, 12), "float32", "nchw", "logits", "half_pixel", 1.0, 0)
+    assert sorted(bundle.payloads) == ["golden", "onnx"]
+    golden = unpack_golden(bundle.payloads["golden"])
+    np.testing.assert_allclose(onnx_logits(bundle.payloads["onnx"], golden.image), golden.logits, atol=1e-5)
+    assert manifest.parity and manifest.parity["agreement"] >= (0.98 if precision == "int8" else 0.99)
+    assert manifest.accuracy and manifest.accuracy["images"] == 6
+    assert (manifest.calibration is not None) == (precision == "int8")
+
+
+def test_the_bundle_runs_on_a_pc_and_gives_the_masks_of_the_float_network(workshop, tmp_path):
+    from edgeseg.models.evaluate import logits_of
+    from edgeseg.postprocess import upsample_argmax
+    from edgeseg.segmenter import Segmenter
+
+    bundle, _ = jetson(workshop, tmp_path, target="tx2")
+    image, _ = open_dataset(str(workshop.data)).read(open_dataset(str(workshop.data)).pairs("val")[0])
+    (logits,) = logits_of(load_network(workshop.network)[0], [image])
+    with Segmenter(bundle, device="cpu") as segmenter:
+        mask = segmenter(image, color="rgb").mask
+    assert (mask == upsample_argmax(logits, image.shape[:2])).mean() > 0.995
+
+
+def test_int8_for_a_dla_is_a_float_graph_with_ranges(workshop, tmp_path):
+    import onnx
+
+    bundle, said = jetson(workshop, tmp_path, target="xavier", precision="int8", dla=1)
+    assert bundle.manifest.target.dla == 1
+    nodes = onnx.load_from_string(bundle.payloads["onnx"]).graph.node
+    assert not [node for node in nodes if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    ranges = json.loads(bundle.payloads["activation-ranges"])
+    assert set(ranges) == {"image"} | {node.output[0] for node in nodes}
+    assert any("DLA" in line and "fall back to the GPU" in line and "Cast" in line for line in said)
+    golden = unpack_golden(bundle.payloads["golden"])
+    difference = onnx_logits(bundle.payloads["onnx"], golden.image) - golden.logits
+    assert np.abs(difference).max() > 0.01  # golden and parity are those of int8, which the float graph is not
+    assert bundle.manifest.parity and bundle.manifest.parity["logits_relative_error"] > 0.001
+
+
+def test_int8_of_a_zoo_network_takes_the_ranges_in_the_box(box, tmp_path, workshop):
+    with_data, _ = jetson(workshop, tmp_path, target="xavier", precision="int8")
+    without, said = jetson(workshop, tmp_path, network="fcn8-camvid", data=None, target="xavier", precision="int8")
+    assert without.payloads["onnx"] == with_data.payloads["onnx"]
+    assert "ships with fcn8-camvid" in said[0]
+    assert without.manifest.calibration == with_data.manifest.calibration
+
+
+def test_what_a_board_has_not_is_refused(refused):
+    assert "use --precision fp16" in refused(UsageError, target="tx2", precision="int8")
+    assert "has none" in refused(UsageError, target="nano", dla=0)
+    assert "targets: cpu" in refused(UsageError, target="xavier3")
+
+
+def test_int8_of_the_network_in_the_box_agrees_on_camvid(shared_data, tmp_path):
+    """The whole of CamVid val, as it is on disk."""
+    camvid = shared_data("camvid")
+    from edgeseg.export.frames import dataset_frames
+    from edgeseg.export.parity import compare
+    from edgeseg.export.product import Images, make_product
+    from edgeseg.export.source import open_network
+    from edgeseg.export.targets import find_target
+
+    source = open_network("fcn8-camvid")
+    product = make_product(source, find_target("xavier"), "int8", None, Images(None, 100), silent)
+    target = TargetInfo("xavier", "tensorrt", "int8")
+    frames = dataset_frames(open_dataset(camvid), "val", 101)
+    parity, accuracy = compare(source.network, product.exported, frames, source.card.classes, target)
+    assert parity.images == 101 and parity.agreement >= 0.98
+    assert accuracy and accuracy["miou"] > 0.72
