@@ -75,7 +75,7 @@ class Segmentation:
     def shares(self) -> Dict[str, float]:
         """Share of the frame, 0..1, of each class that is present, by name, largest first."""
         counts = self.counts()
-        order = np.argsort(-counts, kind="stable")
+        order = np.argsort(-counts, kind="mergesort")  # stable, also by this old name
         return {self.classes[i].name: float(counts[i]) / self.mask.size for i in order if counts[i]}
 
     def contours(self, name: str, min_area: float = 0.0) -> List[Contour]:
