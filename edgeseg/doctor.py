@@ -1,14 +1,21 @@
-"""What `edgeseg doctor` looks at. No network, no installs, nothing is changed."""
+"""What `edgeseg doctor` looks at. No network, no installs, nothing is changed.
 
+What only a Jetson has is in edgeseg.jetson_doctor.
+"""
+
+import functools
 import glob
+import importlib
+import importlib.util
 import os
 import platform
 import shutil
 import sys
-from typing import Callable, Iterator, List, NamedTuple, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
-from edgeseg.backends import BACKENDS, available_package
+from edgeseg.backends import BACKENDS, BackendEntry, available_package
 from edgeseg.bundle import read_bundle
+from edgeseg.device import find_board
 from edgeseg.errors import EdgesegError
 from edgeseg.version import __version__
 
@@ -31,24 +38,31 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def examine() -> List[Finding]:
-    """Look at everything; a check that itself fails becomes a finding."""
+def examine(root: str = "/") -> List[Finding]:
+    """Look at everything; a check that itself fails becomes a finding.
+
+    Args:
+        root: the folder that stands for "/" where the board is looked at.
+    """
+    board = find_board(root)
+    checks = [(check.__name__, check) for check in _CHECKS]
+    if board.is_jetson or importlib.util.find_spec("tensorrt"):
+        from edgeseg import jetson_doctor  # needs this module
+
+        checks += [(check.__name__, functools.partial(check, board, root)) for check in jetson_doctor.CHECKS]
     findings: List[Finding] = []
-    for check in _CHECKS:
+    for name, check in checks:
         try:
             findings.extend(check())
         except Exception as error:  # a broken library must not hide the other findings
-            name = check.__name__.strip("_")
-            findings.append(Finding("fault", name, "{}: {}".format(type(error).__name__, error), "reinstall it"))
+            text = "{}: {}".format(type(error).__name__, error)
+            findings.append(Finding("fault", name.strip("_"), text, "reinstall it"))
     return findings
 
 
 def _machine() -> Iterator[Finding]:
-    model = ""
-    if os.path.exists("/proc/device-tree/model"):
-        with open("/proc/device-tree/model", "rb") as file:
-            model = ", " + file.read().rstrip(b"\0\n").decode("utf-8", "replace")
-    text = "{} cores, {}{}".format(len(os.sched_getaffinity(0)), platform.machine(), model)
+    model = find_board().model
+    text = "{} cores, {}{}".format(len(os.sched_getaffinity(0)), platform.machine(), model and ", " + model)
     yield Finding("ok", "machine", text)
     yield Finding("ok", "python", "{} ({}), edgeseg {}".format(platform.python_version(), sys.executable, __version__))
 
@@ -61,8 +75,8 @@ def _opencv() -> Iterator[Finding]:
     except EdgesegError as error:
         yield Finding("fault", "opencv", error.message, getattr(error, "fix", ""))
         return
-    found = [name for name in OPENCV_DISTRIBUTIONS if _is_installed(name)]
-    features = _opencv_features(cv2.getBuildInformation())
+    found = installed_opencv(sys.path)
+    features = opencv_features(cv2.getBuildInformation())
     yield Finding("ok", "opencv", "{} ({})".format(cv2.__version__, ", ".join(features) or "no video, no windows"))
     if len(found) > 1:
         yield Finding(
@@ -71,6 +85,7 @@ def _opencv() -> Iterator[Finding]:
             "several OpenCV packages overwrite each other: " + ", ".join(found),
             "pip uninstall -y {} && pip install {}".format(" ".join(found), found[0]),
         )
+    yield from _hidden_opencv()
     if "FFMPEG" not in features and "GStreamer" not in features:
         yield Finding(
             "note",
@@ -80,7 +95,32 @@ def _opencv() -> Iterator[Finding]:
         )
 
 
-def _opencv_features(build: str) -> List[str]:
+def _hidden_opencv() -> Iterator[Finding]:
+    """A second OpenCV further down the path: often one of pip before that of the system or of JetPack."""
+    places = opencv_places(sys.path)
+    if len(places) < 2:
+        return
+    text = "OpenCV is installed twice: the one in {} hides the one in {}".format(places[0], " and ".join(places[1:]))
+    removable = installed_opencv(places[:1])
+    if removable:
+        yield Finding("note", "opencv", text, "to use the other: pip uninstall -y {}".format(" ".join(removable)))
+    else:
+        yield Finding("note", "opencv", text, "remove one of them")
+
+
+def opencv_places(folders: Sequence[str]) -> List[str]:
+    """Those of `folders` (as in sys.path) that hold a module cv2; the first is the one that is imported."""
+    places: List[str] = []
+    for folder in folders:
+        inside = os.path.join(glob.escape(folder), "cv2")
+        if glob.glob(os.path.join(inside, "__init__.py")) or glob.glob(inside + "*.so"):
+            place = os.path.realpath(folder)
+            if place not in places:
+                places.append(place)
+    return places
+
+
+def opencv_features(build: str) -> List[str]:
     """The parts of OpenCV's build report that matter here and say YES."""
     features = []
     for name in ("FFMPEG", "GStreamer", "v4l/v4l2", "GTK+", "QT"):
@@ -90,27 +130,38 @@ def _opencv_features(build: str) -> List[str]:
     return features
 
 
-def _is_installed(distribution: str) -> bool:
-    folder_name = distribution.replace("-", "_")
-    return any(
-        glob.glob(os.path.join(glob.escape(path), folder_name + "-[0-9]*.dist-info")) for path in sys.path if path
-    )
+def installed_opencv(folders: Sequence[str]) -> List[str]:
+    """OpenCV distributions that pip installed into `folders`."""
+    return [name for name in OPENCV_DISTRIBUTIONS if any(_distribution_in(folder, name) for folder in folders)]
+
+
+def _distribution_in(folder: str, distribution: str) -> bool:
+    pattern = distribution.replace("-", "_") + "-[0-9]*.dist-info"
+    return bool(folder) and bool(glob.glob(os.path.join(glob.escape(folder), pattern)))
 
 
 def _runtimes() -> Iterator[Finding]:
     usable = 0
     for entry in BACKENDS:
-        if not entry.role:
-            continue
-        package = available_package(entry)
+        package = available_package(entry) if entry.role else None
+        usable += bool(package)
+        if not entry.role or entry.name == "tensorrt":
+            continue  # TensorRT is looked at together with its GPU
         if package:
-            usable += 1
-            version = getattr(__import__(package), "__version__", "")
-            yield Finding("ok", entry.name, "{} {}".format(package, version))
+            yield _imported(entry, package)
         else:
             yield Finding("note", entry.name, "not installed ({})".format(" or ".join(entry.packages)), entry.install)
     if not usable:
         yield Finding("fault", "runtime", "no inference runtime is installed", BACKENDS[0].install)
+
+
+def _imported(entry: BackendEntry, package: str) -> Finding:
+    try:
+        module = importlib.import_module(package)
+    except Exception as error:  # one built for another NumPy, or short of a library
+        text = "{} cannot be imported: {}: {}".format(package, type(error).__name__, error)
+        return Finding("fault", entry.name, text, "reinstall it: " + entry.install)
+    return Finding("ok", entry.name, "{} {}".format(package, getattr(module, "__version__", "")))
 
 
 def _network() -> Iterator[Finding]:
