@@ -145,6 +145,7 @@ def _auto_pad(layer: _Layer) -> str:
 
 
 def _conv(layer: _Layer) -> str:
+    """The limit of 8192 groups is that of channels."""
     kernel, pads = _kernel(layer), layer.numbers("pads", 0)
     too_wide = any(pad >= kernel[i % 2] for i, pad in enumerate(pads))
     return (
@@ -155,7 +156,6 @@ def _conv(layer: _Layer) -> str:
         or ("its padding is as wide as its kernel" if too_wide else "")
         or _outside("stride", layer.numbers("strides", 1), 1, 8)
         or _outside("dilation", layer.numbers("dilations", 1), 1, 32)
-        or _outside("number of groups", (layer.node.attributes.get("group", 1),), 1, 8192)
     )
 
 

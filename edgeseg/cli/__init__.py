@@ -29,7 +29,7 @@ COMMANDS = (
     Command("run", "segment a camera, video, image or folder"),
     Command("bench", "measure FPS, latency and accuracy on this machine"),
     Command("verify", "compare a bundle with its float network, as masks", ("keras", "tensorflow"), "export", "3.10"),
-    Command("inspect", "show what is in a bundle, a .tflite file or a network"),
+    Command("inspect", "show what is in a bundle, a .tflite or .onnx file, or a network"),
     Command("doctor", "check this machine: runtimes, OpenCV, cameras, space"),
 )
 

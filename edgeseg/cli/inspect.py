@@ -1,4 +1,4 @@
-"""edgeseg inspect: what is in a bundle, a .tflite file or a trained network. Needs no inference runtime."""
+"""edgeseg inspect: what is in a bundle, a .tflite or .onnx file or a trained network. Needs no inference runtime."""
 
 import argparse
 import json
@@ -9,18 +9,20 @@ from typing import Any, Dict, List, Sequence
 from edgeseg.errors import EnvironmentFault, UsageError
 from edgeseg.manifest import Manifest
 
-SUMMARY = "show what is in a bundle, a .tflite file or a network"
+SUMMARY = "show what is in a bundle, a .tflite or .onnx file or a network"
 
 _CARD = "edgeseg.json"  # of edgeseg.models.file, which imports Keras
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a .edgeseg, .tflite or .keras file")
+    parser.add_argument("file", metavar="FILE", help="a .edgeseg, .tflite, .onnx or .keras file")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inspect; returns 0. Raises BundleError for a damaged bundle or .tflite file, UsageError for another file."""
+    """Inspect; returns 0, also where rules are broken: it informs. Raises BundleError for a damaged bundle or .tflite
+    file, UsageError for another one.
+    """
     report = _report(os.path.expanduser(args.file))
     lines = report.pop("text")
     print(json.dumps(report, indent=1, sort_keys=True) if args.json else "\n".join(lines))
@@ -29,13 +31,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(path: str) -> Dict[str, Any]:
     """Facts of the file, and under "text" the lines to print."""
+    from edgeseg.bundle import MAX_PAYLOAD_BYTES
+    from edgeseg.cli.inspect_onnx import looks_like_onnx, onnx_report
+
     if not os.path.isfile(path):
-        raise UsageError("{} is not a file".format(path), "give a .edgeseg, .tflite or .keras file")
+        raise UsageError("{} is not a file".format(path), "give a .edgeseg, .tflite, .onnx or .keras file")
     try:
         with open(path, "rb") as file:
             head = file.read(8)
             if head[4:8] == b"TFL3":
                 return _tflite(head + file.read())
+            if looks_like_onnx(head) or (path.endswith(".onnx") and not head.startswith(b"PK")):
+                return onnx_report(head + file.read(MAX_PAYLOAD_BYTES))
     except OSError as error:
         raise EnvironmentFault("{} cannot be read: {}".format(path, error), "check the disk and permissions")
     card = _card(path)
@@ -56,11 +63,19 @@ def _card(path: str) -> Any:
 def _bundle(path: str) -> Dict[str, Any]:
     from edgeseg.bundle import read_bundle
 
-    manifest = read_bundle(path).manifest
+    bundle = read_bundle(path)
+    manifest = bundle.manifest
     with zipfile.ZipFile(path) as archive:
         packed = {info.filename: info.compress_size for info in archive.infolist()}
-    report = json.loads(manifest.to_json())
-    return {"manifest": report, "packed_bytes": packed, "text": bundle_lines(manifest, packed)}
+    report: Dict[str, Any] = {"manifest": json.loads(manifest.to_json()), "packed_bytes": packed}
+    lines = bundle_lines(manifest, packed)
+    if manifest.target.backend == "tensorrt":
+        from edgeseg.cli.inspect_onnx import bundle_report
+
+        rules = bundle_report(bundle)
+        lines += rules.pop("text")
+        report.update(rules)
+    return dict(report, text=lines)
 
 
 def _tflite(data: bytes) -> Dict[str, Any]:

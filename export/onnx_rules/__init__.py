@@ -26,12 +26,9 @@ def require_onnx(model: ModelProto, oldest: tuple[int, int] = OLDEST) -> None:
     """Raise CheckFailed if a model breaks a rule without which TensorRT refuses it or computes wrong numbers."""
     errors = [v for v in _violations(model, oldest) if v.severity == "error"]
     if errors:
-        first = errors[0]
-        raise CheckFailed(
-            f"the ONNX model breaks {len(errors)} rule(s) of TensorRT; {first.rule}, {first.node or 'the model'}: "
-            f"{first.reason}",
-            first.fix,
-        )
+        rule, _, node, reason, fix, _ = errors[0]
+        where = f"{rule}, {node}" if node else rule
+        raise CheckFailed(f"the ONNX model breaks rules of TensorRT, {len(errors)} time(s); {where}: {reason}", fix)
 
 
 def _violations(model: ModelProto, oldest: tuple[int, int]) -> list[Violation]:

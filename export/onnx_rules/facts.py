@@ -59,7 +59,7 @@ def _macs(graph: OnnxGraph, node: Node) -> int | None:
     weights = elements(graph.tensor(_weight(graph, node)).shape)
     shape = graph.tensor(node.input(0) if node.op == "ConvTranspose" else node.output).shape
     if shape is not None:
-        shape = (shape[0], *shape[2:]) if node.op in CONVOLUTIONS else shape[:-1]
+        shape = shape[:1] + shape[2:] if node.op in CONVOLUTIONS else shape[:-1]
     pixels = elements(shape)
     return None if weights is None or pixels is None else weights * pixels
 

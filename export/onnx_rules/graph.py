@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from edgeseg.bundle import MAX_PAYLOAD_BYTES
 from edgeseg.errors import UsageError
-
-MAX_BYTES = 1 << 30
 
 _NOT_ONNX = "give an ONNX file, whole and undamaged"
 
@@ -40,9 +39,9 @@ class Tensor(NamedTuple):
 
 
 def read_onnx(data: bytes) -> ModelProto:
-    """Read an ONNX file. Raises UsageError for bytes that are not one, whole and below 1 GiB."""
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"the ONNX file has {len(data)} bytes; {MAX_BYTES} are the limit", "export a smaller network")
+    """Read an ONNX file. Raises UsageError for bytes that are not one, whole and small enough for a bundle."""
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise UsageError(f"the ONNX file has more than {MAX_PAYLOAD_BYTES} bytes", "export a smaller network")
     model = ModelProto()
     try:
         model.ParseFromString(data)

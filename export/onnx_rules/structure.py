@@ -41,8 +41,8 @@ def external_data(model: ModelProto) -> Iterator[Finding]:
 def opset(graph: OnnxGraph) -> Iterator[Finding]:
     over = tuple(version for version, ceiling in OPSET_CEILING.items() if graph.opset > ceiling)
     if over:
-        ceilings = ", ".join(f"TensorRT {version} {OPSET_CEILING[version]}" for version in over)
-        yield Finding("opset", "", f"the model has opset {graph.opset}; the highest known to {ceilings}", over)
+        ceilings = ", ".join(f"{version} up to {OPSET_CEILING[version]}" for version in over)
+        yield Finding("opset", "", f"the model has opset {graph.opset}; TensorRT reads {ceilings}", over)
 
 
 def unsupported_operator(graph: OnnxGraph) -> Iterator[Finding]:

@@ -74,6 +74,67 @@ def test_tflite(int8_bundle, fp32_bundle, tmp_path, capsys):
         assert {"name": "RESIZE_BILINEAR", "version": 3, "count": 1} in found["operators"]
 
 
+@pytest.fixture(scope="module")
+def xavier_bundle(workshop, tmp_path_factory):
+    """The network exported for a DLA core of a Xavier."""
+    from edgeseg.export.pipeline import ExportRequest, export_bundle
+
+    out = tmp_path_factory.mktemp("xavier") / "small.edgeseg"
+    request = ExportRequest(str(workshop.network), out, "xavier", "fp16", str(workshop.data), dla=0)
+    export_bundle(request, lambda text: None)
+    return out
+
+
+def test_onnx(xavier_bundle, tmp_path, capsys):
+    """Recognised by its content, whatever its name; a broken rule is told, and is no failure of `inspect`."""
+    content = read_bundle(str(xavier_bundle)).payloads["onnx"]
+    for name in ("network.onnx", "network.bin"):
+        (tmp_path / name).write_bytes(content)
+        text = inspect(capsys, tmp_path / name)
+        for words in (
+            "opset 13, IR version 7, made by edgeseg",
+            "G MACs, float16",
+            "input: image uint8 [1, 64, 96, 3]",
+            "output: logits float32 [1, 11, 8, 12]",
+            "rules of TensorRT: 2 broken, 2 of them error(s)",
+            "error uint8-input, TensorRT 8.2\n    image: the input is uint8",
+            "fix: give it a float32 input",
+        ):
+            assert words in text
+        assert ["Resize", "1"] in [line.split() for line in text.splitlines()]
+    found = json.loads(inspect(capsys, tmp_path / "network.onnx", "--json"))
+    assert (found["opset"], found["bytes"], found["precision"]) == (13, len(content), "float16")
+    assert found["macs"] == read_bundle(str(xavier_bundle)).manifest.network.macs
+    assert {"name": "Resize", "count": 1} in found["operators"]
+    assert found["inputs"] == [{"name": "image", "dtype": "uint8", "shape": [1, 64, 96, 3]}]
+    assert {v["rule"]: v["tensorrt"] for v in found["violations"]} == {"uint8-input": ["8.2"], "float16-clip": ["8.2"]}
+
+
+def test_bundle_for_tensorrt(xavier_bundle, capsys):
+    """The rules are those of the board's own TensorRT; what is left to do on the board is said."""
+    text = inspect(capsys, xavier_bundle)
+    for words in (
+        "bundle for xavier: backend tensorrt, fp16",
+        "rules of TensorRT: none broken",
+        "DLA core 0 of Xavier: ",
+        f"left to do on the board: edgeseg compile {xavier_bundle}",
+    ):
+        assert words in text
+    found = json.loads(inspect(capsys, xavier_bundle, "--json"))
+    assert found["violations"] == [] and found["manifest"]["target"]["dla"] == 0
+
+
+def test_without_the_package_onnx(xavier_bundle, tmp_path, capsys, monkeypatch):
+    from edgeseg.cli import inspect_onnx
+
+    monkeypatch.setattr(inspect_onnx, "can_read_onnx", lambda: False)
+    text = inspect(capsys, xavier_bundle)
+    assert "left to do on the board" in text and "rules of TensorRT" not in text
+    (tmp_path / "network.onnx").write_bytes(read_bundle(str(xavier_bundle)).payloads["onnx"])
+    assert main(["inspect", str(tmp_path / "network.onnx")]) == 3
+    assert "pip install 'edgeseg[export]'" in capsys.readouterr().err
+
+
 def test_network(workshop, capsys):
     text = inspect(capsys, workshop.network)
     for words in ("network trained by edgeseg", "architecture: fcn8", "Sky, Building", "val_miou: 0.5"):
@@ -81,8 +142,13 @@ def test_network(workshop, capsys):
     assert json.loads(inspect(capsys, workshop.network, "--json"))["network"]["dataset"] == "CamVid"
 
 
-def test_other_files(tmp_path, int8_bundle, capsys):
+def test_other_files(tmp_path, int8_bundle, xavier_bundle, capsys):
+    onnx = read_bundle(str(xavier_bundle)).payloads["onnx"]
     cases = {
+        "cut.onnx": (onnx[:-100], 2, "not an ONNX file, or it is damaged"),
+        "cut.bin": (onnx[:3000], 2, "not an ONNX file, or it is damaged"),
+        "text.onnx": (b"hello", 2, "not an ONNX file, or it is damaged"),
+        "empty.onnx": (b"", 2, "not an ONNX file"),
         "text.edgeseg": (b"hello", 4, "not a bundle"),
         "empty.edgeseg": (b"", 4, "not a bundle"),
         "cut.edgeseg": (int8_bundle.read_bytes()[:-100], 4, "truncated"),
@@ -98,9 +164,16 @@ def test_other_files(tmp_path, int8_bundle, capsys):
 
 
 @pytest.mark.parametrize(
-    "module", ["edgeseg.zoo", "edgeseg.models.zoo", "edgeseg.cli.inspect", "edgeseg.export.flatbuffer"]
+    "module",
+    [
+        "edgeseg.zoo",
+        "edgeseg.models.zoo",
+        "edgeseg.cli.inspect",
+        "edgeseg.cli.inspect_onnx",
+        "edgeseg.export.flatbuffer",
+    ],
 )
 def test_light_imports(module):
-    heavy = ["keras", "tensorflow", "cv2", "ai_edge_litert"]
+    heavy = ["keras", "tensorflow", "cv2", "ai_edge_litert", "onnx"]
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
