@@ -55,4 +55,8 @@ def _summary(path: str, manifest: Manifest, seconds: float) -> str:
     if reused:
         lines += ["figures above: from {}; compared again here:".format(reused["from"])]
         lines += parity_lines(reused["parity"])
+    if target.backend == "tensorrt":
+        from edgeseg.cli.inspect_onnx import left_to_do
+
+        lines.append(left_to_do(target.name, path))
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """The part of `edgeseg inspect` that reads ONNX. The rules of TensorRT need the PC side and the package onnx."""
 
 import importlib.util
+import os
 import sys
 from typing import Any, Dict, List
 
@@ -64,7 +65,7 @@ def rule_lines(violations: List[Any]) -> List[str]:
     """What TensorRT does not take: each broken rule once, with the nodes that break it."""
     if not violations:
         return ["rules of TensorRT: none broken"]
-    broken = {}  # type: Dict[Any, List[Any]]
+    broken: Dict[Any, List[Any]] = {}
     for violation in violations:
         broken.setdefault((violation.rule, violation.tensorrt, violation.fix), []).append(violation)
     grave = len({v.rule for v in violations if v.severity == "error"})
@@ -79,12 +80,19 @@ def rule_lines(violations: List[Any]) -> List[str]:
     return lines
 
 
+def left_to_do(target: str, path: str) -> str:
+    """What a bundle for TensorRT still needs, as a line."""
+    return "left to do on the board ({}): edgeseg compile {} (or its first run builds the engine)".format(
+        target, os.path.basename(path)
+    )
+
+
 def bundle_report(bundle: Bundle) -> Dict[str, Any]:
     """What a bundle for TensorRT still needs; with onnx installed also the rules that it breaks on its board.
 
     Lines to print are under "text".
     """
-    todo = "left to do on the board: edgeseg compile {} (or its first run builds the engine)".format(bundle.path)
+    todo = left_to_do(bundle.manifest.target.name, bundle.path)
     if "onnx" not in bundle.payloads or not can_read_onnx():
         return {"text": [todo]}
     from edgeseg.export.dla import dla_report, dla_summary

@@ -117,7 +117,7 @@ def test_bundle_for_tensorrt(xavier_bundle, capsys):
         "bundle for xavier: backend tensorrt, fp16",
         "rules of TensorRT: none broken",
         "DLA core 0 of Xavier: ",
-        f"left to do on the board: edgeseg compile {xavier_bundle}",
+        f"left to do on the board (xavier): edgeseg compile {xavier_bundle.name}",
     ):
         assert words in text
     found = json.loads(inspect(capsys, xavier_bundle, "--json"))

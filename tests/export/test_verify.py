@@ -20,6 +20,26 @@ def test_export_prints_the_figures(workshop, tmp_path, capsys):
     assert all(line.startswith("edgeseg: ") for line in text.err.splitlines())
 
 
+def test_export_for_a_board_says_what_is_left_to_do(workshop, tmp_path, capsys):
+    out = tmp_path / "a.edgeseg"
+    assert main(["export", str(workshop.network), "--target", "tx2", "-o", str(out)]) == 0
+    assert "left to do on the board (tx2): edgeseg compile a.edgeseg" in capsys.readouterr().out
+
+
+def test_verify_of_a_bundle_for_a_board(workshop, tmp_path, capsys):
+    out = tmp_path / "a.edgeseg"
+    data = ["--data", str(workshop.data)]
+    assert (
+        main(["export", str(workshop.network), "--target", "orin", "--precision", "int8", "-o", str(out), *data]) == 0
+    )
+    assert main(["verify", str(out), "--network", str(workshop.network), *data]) == 0
+    assert "98.00% required" in capsys.readouterr().out
+    dla = [*data, "--precision", "int8", "--dla", "0"]
+    assert main(["export", str(workshop.network), "--target", "orin", "-o", str(out), *dla]) == 0
+    assert main(["verify", str(out), "--network", str(workshop.network), *data]) == 2
+    assert "verify on the board: `edgeseg compile" in capsys.readouterr().err
+
+
 def test_export_json_is_the_manifest(workshop, tmp_path, capsys):
     out = tmp_path / "a.edgeseg"
     arguments = ["--target", "cpu", "--precision", "fp32", "--json", "-o", str(out)]
