@@ -68,7 +68,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _opencv() -> Iterator[Finding]:
-    from edgeseg.opencv import load_cv2
+    from edgeseg.opencv import load_cv2, opencv_features
 
     try:
         cv2 = load_cv2()
@@ -118,16 +118,6 @@ def opencv_places(folders: Sequence[str]) -> List[str]:
             if place not in places:
                 places.append(place)
     return places
-
-
-def opencv_features(build: str) -> List[str]:
-    """The parts of OpenCV's build report that matter here and say YES."""
-    features = []
-    for name in ("FFMPEG", "GStreamer", "v4l/v4l2", "GTK+", "QT"):
-        lines = [line for line in build.splitlines() if line.strip().upper().startswith(name.upper() + ":")]
-        if any("YES" in line.upper() for line in lines):
-            features.append(name)
-    return features
 
 
 def installed_opencv(folders: Sequence[str]) -> List[str]:

@@ -9,9 +9,9 @@ from typing import Callable, Iterator, Tuple
 
 from edgeseg.device import Board, describe, read_clocks, read_power_mode, read_ram
 from edgeseg.device.files import find_paths, read_under
-from edgeseg.doctor import LOW_SPACE_BYTES, Finding, installed_opencv, opencv_features
+from edgeseg.doctor import LOW_SPACE_BYTES, Finding, installed_opencv
 from edgeseg.errors import EdgesegError
-from edgeseg.opencv import load_cv2
+from edgeseg.opencv import load_cv2, opencv_features
 from edgeseg.trt.budget import MIN_FREE, SMALL_BOARD
 from edgeseg.trt.cache import VARIABLE, cache_folder
 from edgeseg.trt.library import load_tensorrt

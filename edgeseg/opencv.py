@@ -1,7 +1,7 @@
 """The one place that imports OpenCV, so that `import edgeseg` stays light and its absence is explained."""
 
 import contextlib
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 from edgeseg.errors import EnvironmentFault
 
@@ -17,6 +17,16 @@ def load_cv2() -> Any:
             "elsewhere: pip install 'edgeseg[camera]'",
         )
     return cv2
+
+
+def opencv_features(build: str) -> List[str]:
+    """The parts of the report of `cv2.getBuildInformation` that matter here and say YES."""
+    features = []
+    for name in ("FFMPEG", "GStreamer", "v4l/v4l2", "GTK+", "QT"):
+        lines = [line for line in build.splitlines() if line.strip().upper().startswith(name.upper() + ":")]
+        if any("YES" in line.upper() for line in lines):
+            features.append(name)
+    return features
 
 
 @contextlib.contextmanager

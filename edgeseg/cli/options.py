@@ -2,12 +2,11 @@
 
 import argparse
 
-from edgeseg.backends import BACKENDS
+from edgeseg.backends import named_ways
 
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
-    names = ", ".join(entry.name for entry in BACKENDS)
-    parser.add_argument("--device", default="auto", help="auto, cpu, or a backend: " + names)
+    parser.add_argument("--device", default="auto", help="auto, cpu, or one of: " + ", ".join(named_ways()))
     parser.add_argument("--threads", type=cores, default=0, metavar="N", help="inference threads (default: all cores)")
 
 

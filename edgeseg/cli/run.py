@@ -34,7 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="source",
         default="camera:0",
         metavar="SOURCE",
-        help="0, /dev/video0, a video, an image, a folder, a glob, rtsp://..., or pattern: (default 0)",
+        help="0, /dev/video0, csi://0, rtsp://..., a video, an image, a folder, a glob, gst: PIPELINE, or pattern: "
+        "(default 0)",
     )
     parser.add_argument("-o", "--output", metavar="OUT", help="overlay video, image, or folder/ for PNG frames")
     parser.add_argument("--masks", metavar="DIR", help="folder for masks as palette PNGs")

@@ -12,8 +12,8 @@ from edgeseg.stream.uri import natural_key, redact
 __all__ = ["Frame", "Source", "open_source"]
 
 FORMS = (
-    "a source is camera:0, /dev/video0, rtsp://..., http://..., a video, an image, a folder of images, "
-    "a pattern like 'img/*.png', or pattern: (a generated street)"
+    "a source is camera:0, /dev/video0, csi://0, rtsp://..., http://..., a video, an image, a folder of images, "
+    "a pattern like 'img/*.png', pattern: (a generated street), or gst: and a GStreamer pipeline"
 )
 _NETWORK = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
 
@@ -22,12 +22,14 @@ def open_source(uri: Union[str, int]) -> Source:
     """Open a source of frames.
 
     Args:
-        uri: "camera:0" (also 0, "camera:0?width=1280&height=720&fps=30"), "/dev/video0", "rtsp://...",
-            "http://...", a video file, an image file, a folder of images, a glob of images, or "pattern:"
-            ("pattern:480x360@30?seed=3&frames=100": a generated street with ground truth).
+        uri: "camera:0" (also 0, "camera:0?width=1280&height=720&fps=30"), "/dev/video0", "csi://0" (a Jetson's
+            CSI camera, "csi://0?width=1280&height=720&fps=30&flip=0"), "rtsp://...", "http://...", a video file,
+            an image file, a folder of images, a glob of images, "pattern:"
+            ("pattern:480x360@30?seed=3&frames=100": a generated street with ground truth), or a GStreamer
+            pipeline ("gst: videotestsrc ! appsink").
 
-    Raises CameraError if a camera or stream is absent, busy or silent; UsageError for any other URI that does
-    not lead to frames.
+    Raises CameraError if a camera or stream is absent, busy or silent; EnvironmentFault if GStreamer is needed and
+    missing; UsageError for any other URI that does not lead to frames.
     """
     text = str(uri).strip()
     scheme, separator, rest = text.partition(":")
@@ -36,6 +38,10 @@ def open_source(uri: Union[str, int]) -> Source:
         return _camera(text)
     if separator and scheme == "camera":
         return _camera(rest)
+    if separator and scheme == "gst":
+        from edgeseg.stream.camera import open_gst
+
+        return open_gst(rest)
     if separator and scheme == "pattern":
         from edgeseg.stream.pattern import PatternSource
 
@@ -55,10 +61,9 @@ def _url(scheme: str, text: str) -> Source:
     if scheme == "file":
         return _path(text[len("file://") :])
     if scheme == "csi":
-        raise UsageError(
-            "csi:// cameras are for builds of edgeseg for Jetson that are yet to come",
-            "use a USB camera (camera:0) for now",
-        )
+        from edgeseg.stream.camera import open_csi
+
+        return open_csi(text[len("csi://") :])
     if scheme not in _NETWORK:
         raise UsageError("unknown scheme in source {}".format(redact(text)), FORMS)
     from edgeseg.stream.camera import open_network

@@ -225,11 +225,20 @@ def open_segmenters(bundle: Bundle, device: str, threads: int, min_confidence: f
     """Segmenters that infer on `threads` cores (0 for all), for a live source or a recording.
 
     A camera wants each result soon: one inference on all threads. A recording wants many results: as many
-    inferences at a time as threads, each on one, so that none waits for the slowest thread of another.
+    inferences at a time as threads, each on one, so that none waits for the slowest thread of another; on a
+    GPU as many as keep it busy while others are prepared.
     """
     cores = threads or len(os.sched_getaffinity(0))
-    count, each = (1, cores) if live else (cores, 1)
-    segmenters = [Segmenter(bundle, device, each, min_confidence) for _ in range(count)]
-    for segmenter in segmenters:
-        segmenter.warm_up()
+    each = cores if live else 1
+    segmenters = [Segmenter(bundle, device, each, min_confidence)]
+    try:
+        count = 1 if live else min(cores, segmenters[0].backend.instances or cores)
+        while len(segmenters) < count:
+            segmenters.append(Segmenter(bundle, device, each, min_confidence))
+        for segmenter in segmenters:
+            segmenter.warm_up()
+    except BaseException:
+        for segmenter in segmenters:
+            segmenter.close()
+        raise
     return segmenters

@@ -1,5 +1,6 @@
 """Where results go: pictures, videos, masks, JSON lines. `open_output` chooses by the name of the file."""
 
+import contextlib
 import json
 import os
 import stat
@@ -123,7 +124,8 @@ class MaskSink(Sink):
 class JsonLinesSink(Sink):
     """One JSON object per frame and line, flushed line by line: `Segmentation.to_dict` and the frame's name.
 
-    "-" is stdout. A pipe or device is written straight; a file appears under its name when it is complete.
+    "-" is stdout, kept for the lines alone: until the sink is closed, what native code prints there (NVIDIA's camera
+    library does) goes to stderr. A pipe or device is written straight; a file appears when it is complete.
     """
 
     def __init__(self, path: str) -> None:
@@ -131,7 +133,10 @@ class JsonLinesSink(Sink):
         self._temporary = ""
         self._file: Optional[TextIO] = None
         if path == "-":
-            self._file = sys.stdout
+            sys.stdout.flush()
+            self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
+            with contextlib.suppress(OSError):  # a service without stderr
+                os.dup2(2, 1)
             return
         special = os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
         if not special or os.path.isdir(path):
@@ -158,9 +163,10 @@ class JsonLinesSink(Sink):
 
     def close(self) -> None:
         file, self._file = self._file, None
-        if file is None or file is sys.stdout:
+        if file is None:
             return
         try:
+            self._give_stdout_back(file)
             file.close()
             if self._temporary:
                 os.replace(self._temporary, self._path)
@@ -172,13 +178,14 @@ class JsonLinesSink(Sink):
         file, self._file = self._file, None
         if file is None:
             return
-        if file is sys.stdout:
-            if self.stop:  # what is left in the buffer has no reader; Python would complain about it at exit
-                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
-            return
+        self._give_stdout_back(file)
         try:
             file.close()
         except OSError:
             pass
         if self._temporary:
             atomic.remove(self._temporary)
+
+    def _give_stdout_back(self, file: TextIO) -> None:
+        if self._path == "-":
+            os.dup2(file.fileno(), 1)

@@ -15,8 +15,9 @@ import pytest
 from edgeseg import doctor, jetson_doctor
 from edgeseg.cli import doctor as command
 from edgeseg.device import find_board
-from edgeseg.doctor import Finding, examine, installed_opencv, opencv_features, opencv_places
+from edgeseg.doctor import Finding, examine, installed_opencv, opencv_places
 from edgeseg.errors import EnvironmentFault
+from edgeseg.opencv import opencv_features
 
 
 @pytest.fixture(autouse=True)

@@ -137,11 +137,6 @@ def test_uris_that_lead_nowhere(uri):
     assert caught.value.fix
 
 
-def test_csi_says_that_it_is_yet_to_come():
-    with pytest.raises(UsageError, match="Jetson"):
-        open_source("csi://0")
-
-
 @pytest.mark.skipif(os.path.exists("/dev/video63"), reason="there is a 64th camera")
 @pytest.mark.parametrize("uri", ["63", 63, "camera:63", "/dev/video63", "camera:63?width=640&height=480"])
 def test_a_missing_camera_says_which_there_are(uri, capfd):
