@@ -2,7 +2,8 @@
 
 import importlib
 import importlib.util
-from typing import Any, List, NamedTuple, Optional, Tuple
+import os
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from edgeseg.bundle import Bundle
 from edgeseg.errors import BundleError, EnvironmentFault, UsageError
@@ -27,10 +28,41 @@ BACKENDS = (
         "pip install 'edgeseg[tflite]'",
     ),
     BackendEntry(
+        "tensorrt",
+        "edgeseg.backends.tensorrt",
+        "onnx",
+        ("tensorrt",),
+        "on a Jetson: sudo apt install python3-libnvinfer (not with pip: TensorRT belongs to JetPack)",
+    ),
+    BackendEntry(
         "onnxruntime", "edgeseg.backends.onnxruntime", "onnx", ("onnxruntime",), "pip install 'edgeseg[onnx]'"
     ),
     BackendEntry("fake", "edgeseg.backends.fake", "", ("numpy",), ""),
 )
+PROVIDERS = ("cpu", "cuda", "tensorrt")  # of onnxruntime: device "onnxruntime:cuda"; "onnxruntime" is the first
+GPU_ONNXRUNTIME = (
+    "install an onnxruntime with GPU support: on a Jetson the wheel for its JetPack and Python, listed at "
+    "https://elinux.org/Jetson_Zoo#ONNX_Runtime; on a PC: pip uninstall onnxruntime && pip install onnxruntime-gpu"
+)
+
+# Of the NVIDIA driver: a PC and JetPack 5 on, JetPack 4 and 5, JetPack 6 on.
+_GPU_NODES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
+
+
+class Way(NamedTuple):
+    """A way to run a bundle: a runtime, and for onnxruntime its provider."""
+
+    entry: BackendEntry
+    provider: str = ""
+
+
+def named_ways() -> Dict[str, Way]:
+    """Every name that a device may have beside "auto" and "cpu"."""
+    ways = {entry.name: Way(entry) for entry in BACKENDS}
+    runtime = ways["onnxruntime"].entry
+    ways.update(("onnxruntime:" + provider, Way(runtime, provider)) for provider in PROVIDERS)
+    ways["onnxruntime"] = ways["onnxruntime:cpu"]
+    return ways
 
 
 def available_package(entry: BackendEntry) -> Optional[str]:
@@ -41,14 +73,48 @@ def available_package(entry: BackendEntry) -> Optional[str]:
     return None
 
 
-def choose_backend(bundle: Bundle, device: str) -> Tuple[BackendEntry, str]:
-    """The backend for `device` ("auto", "cpu", or a backend's name) and the package it will use.
+def has_nvidia_gpu() -> bool:
+    """Whether this machine is a Jetson or has the driver of an NVIDIA GPU."""
+    from edgeseg.device import find_board
 
-    Raises UsageError for an unknown device, BundleError if the bundle holds nothing that the device
-    runs, EnvironmentFault with the install command if no runtime is installed.
+    return any(os.path.exists(node) for node in _GPU_NODES) or find_board().is_jetson
+
+
+def open_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Any:
+    """Open `bundle` on a device; see `edgeseg.backends.base.BaseBackend` for what comes back.
+
+    `device` is "auto", "cpu", the name of a backend, or onnxruntime with a provider ("onnxruntime:cuda"). "auto" runs
+    a bundle for TensorRT on the GPU where there is one, never in silence on the CPU; without a GPU, and other
+    bundles, it takes the CPU. "cpu" is always the CPU.
+
+    Raises UsageError for an unknown device, BundleError if the bundle holds nothing that the device runs,
+    EnvironmentFault with the reason and the command that mends it if no runtime for it works here.
     """
-    wanted = _candidates(device)
-    usable = [entry for entry in wanted if not entry.role or entry.role in bundle.payloads]
+    faults = []
+    for way in find_ways(bundle, device):
+        try:
+            return _open(way, bundle, threads)
+        except EnvironmentFault as fault:
+            faults.append(fault)
+    raise _no_way(bundle, device, faults)
+
+
+def find_ways(bundle: Bundle, device: str) -> List[Way]:
+    """The ways to run `bundle` on `device`, best first. Raises UsageError and BundleError as `open_backend` does."""
+    named = named_ways()
+    if device == "auto" and _wants_gpu(bundle):
+        ways = [named["tensorrt"]]
+        if bundle.manifest.target.dla is None:  # onnxruntime would not use the DLA
+            ways += [named["onnxruntime:tensorrt"], named["onnxruntime:cuda"]]
+    elif device in ("auto", "cpu"):
+        ways = [named["tflite"], named["onnxruntime:cpu"]]
+    elif device in named:
+        ways = [named[device]]
+    else:
+        raise UsageError(
+            "there is no device {!r}".format(device), "devices: {}".format(", ".join(["auto", "cpu"] + list(named)))
+        )
+    usable = [way for way in ways if not way.entry.role or way.entry.role in bundle.payloads]
     if not usable:
         raise BundleError(
             "{} holds {} for target {}, which device {!r} does not run".format(
@@ -56,31 +122,48 @@ def choose_backend(bundle: Bundle, device: str) -> Tuple[BackendEntry, str]:
             ),
             "export the network for this machine: edgeseg export NETWORK --target cpu -o OUT.edgeseg",
         )
-    for entry in usable:
-        package = available_package(entry)
-        if package:
-            return entry, package
-    raise EnvironmentFault(
-        "no runtime for this bundle is installed; any of these would do: {}".format(
-            ", ".join(package for entry in usable for package in entry.packages)
+    return usable
+
+
+def _wants_gpu(bundle: Bundle) -> bool:
+    return bundle.manifest.target.backend == "tensorrt" and has_nvidia_gpu()
+
+
+def _open(way: Way, bundle: Bundle, threads: int) -> Any:
+    package = available_package(way.entry)
+    if package is None and way.entry.name == "tensorrt":
+        from edgeseg.trt.library import load_tensorrt
+
+        load_tensorrt()  # knows more than that it is absent: another Python, a virtual environment
+    if package is None:
+        raise EnvironmentFault(
+            "{} is not installed (package {})".format(way.entry.name, " or ".join(way.entry.packages)),
+            GPU_ONNXRUNTIME if way.provider in ("cuda", "tensorrt") else way.entry.install,
+        )
+    options = {"provider": way.provider} if way.provider else {}
+    return importlib.import_module(way.entry.module).Backend(bundle, package, threads, **options)
+
+
+def _no_way(bundle: Bundle, device: str, faults: List[EnvironmentFault]) -> EnvironmentFault:
+    """One fault out of those of each way that was tried."""
+    on_gpu = device == "auto" and _wants_gpu(bundle)
+    if len(faults) == 1 and not on_gpu:
+        return faults[0]
+    reasons = "".join("\n  " + message for message in _unique(fault.message for fault in faults))
+    fix = "; or ".join(_unique(fault.fix for fault in faults))
+    if not on_gpu:
+        return EnvironmentFault("nothing here runs {}:{}".format(bundle.path, reasons), fix)
+    return EnvironmentFault(
+        "{} is for the GPU of a {}; there is a GPU here, but nothing that runs it:{}".format(
+            bundle.path, bundle.manifest.target.name, reasons
         ),
-        " or ".join(entry.install for entry in usable),
+        fix + "; or run it on the CPU all the same: --device cpu",
     )
 
 
-def _candidates(device: str) -> List[BackendEntry]:
-    if device in ("auto", "cpu"):
-        return [entry for entry in BACKENDS if entry.name != "fake"]
-    named = [entry for entry in BACKENDS if entry.name == device]
-    if not named:
-        raise UsageError(
-            "there is no device {!r}".format(device),
-            "devices: auto, cpu, {}".format(", ".join(entry.name for entry in BACKENDS)),
-        )
-    return named
-
-
-def open_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Any:
-    """Open `bundle` on a device; see `edgeseg.backends.base.Backend` for what comes back."""
-    entry, package = choose_backend(bundle, device)
-    return importlib.import_module(entry.module).Backend(bundle, package, threads)
+def _unique(texts: Iterable[str]) -> List[str]:
+    found: List[str] = []
+    for text in texts:
+        if text not in found:
+            found.append(text)
+    return found

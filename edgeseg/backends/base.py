@@ -18,6 +18,7 @@ class BaseBackend:
     """
 
     name = ""
+    instances: int = 0  # how many at a time fill the machine; 0: one for each core
 
     def __init__(self, bundle: Bundle, package: str, threads: int) -> None:
         self.manifest = bundle.manifest
@@ -27,6 +28,7 @@ class BaseBackend:
         for part, tensor in (("input", self.manifest.input), ("output", self.manifest.output)):
             declared = (tuple(tensor.shape), tensor.dtype)
             if found[part] != declared:
+                self.close()
                 raise BundleError(
                     "the {} tensor of {} is {} {}, its manifest says {} {}".format(
                         part, bundle.path, *(found[part] + declared)

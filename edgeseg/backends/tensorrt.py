@@ -1,0 +1,45 @@
+"""NVIDIA TensorRT on a Jetson or another NVIDIA GPU: the engine of a bundle, built at its first run."""
+
+from typing import Any, Dict, Tuple
+
+from edgeseg.backends.base import BaseBackend
+from edgeseg.bundle import Bundle
+from edgeseg.trt.provide import Request, open_session, provide_engine
+
+
+class Backend(BaseBackend):
+    """Runs the `onnx` payload as an engine. Its calls may come from any thread, one at a time."""
+
+    name = "tensorrt"
+
+    def _open(self, bundle: Bundle) -> Dict[str, Tuple[Tuple[int, ...], str]]:
+        self._session = open_session()
+        try:
+            self._engine = provide_engine(self._session, bundle, Request()).engine
+        except BaseException:
+            self._session.close()
+            raise
+        return {
+            "input": (self._engine.input_info.shape, self._engine.input_info.dtype),
+            "output": (self._engine.output_info.shape, self._engine.output_info.dtype),
+        }
+
+    def input(self) -> Any:
+        return self._engine.input
+
+    def infer(self) -> Any:
+        self._engine.execute()
+        return self._engine.output
+
+    def close(self) -> None:
+        self._engine.close()
+        self._session.close()
+
+    @property
+    def description(self) -> str:
+        """For people: TensorRT's version, the GPU, the precision and the DLA core."""
+        target = self.manifest.target
+        dla = "" if target.dla is None else ", DLA {}".format(target.dla)
+        return "{} (TensorRT {}, {}, {}{})".format(
+            self.name, self._session.trt.__version__, self._session.memory.gpu.name, target.precision, dla
+        )
