@@ -47,9 +47,10 @@ def test_the_build_context_makes_the_whole_wheel(tmp_path: Path) -> None:
     context.mkdir()
     for path in ROOT.iterdir():
         if any(fnmatch.fnmatch(path.name, rule) for rule in kept):
-            ignore = shutil.ignore_patterns("__pycache__")
-            copy = shutil.copytree if path.is_dir() else shutil.copy
-            copy(path, context / path.name, **({"symlinks": True, "ignore": ignore} if path.is_dir() else {}))
+            if path.is_dir():
+                shutil.copytree(path, context / path.name, symlinks=True)
+            else:
+                shutil.copy(path, context / path.name)
     for source, name in ((context, "image"), (ROOT, "tree")):
         command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path / name), str(source)]
         subprocess.run(command, check=True, cwd=tmp_path)

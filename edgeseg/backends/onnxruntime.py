@@ -40,12 +40,8 @@ class Backend(BaseBackend):
     def __init__(self, bundle: Bundle, package: str, threads: int, provider: str = "cpu") -> None:
         self._provider = provider
         self.name = "onnxruntime" if provider == "cpu" else "onnxruntime:" + provider
+        self.instances = 0 if provider == "cpu" else 2  # on a GPU the second is prepared while the first runs
         super().__init__(bundle, package, threads)
-
-    @property
-    def instances(self) -> int:
-        """How many at a time fill the machine: one for each core (0), or two, of which one is prepared meanwhile."""
-        return 0 if self._provider == "cpu" else 2
 
     def _open(self, bundle: Bundle) -> Dict[str, Tuple[Tuple[int, ...], str]]:
         session = self._start(bundle)
