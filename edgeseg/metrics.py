@@ -8,6 +8,12 @@ from edgeseg.palette import UNLABELED
 
 Array = Any
 
+# A lead of the best class in logits, odds of 7 to 1, under which rounding may turn the winner. On scenes that it was
+# not trained for a network wavers over much of the image. Measured where the float network leads by this much, on
+# an FCN-8s for CamVid and generated scenes: 99.6 % agreement of its own int8 file, 95.8 % of that of another training,
+# 91.0 % with red and blue swapped (of all logits: 93.2, 85.3 and 78.4 %).
+SURE_MARGIN = 2.0
+
 
 def confusion_matrix(labels: Array, mask: Array, classes: int) -> Array:
     """Pixels of each (labelled class, predicted class): (classes, classes + 1) int64.
@@ -48,3 +54,9 @@ def agreement(a: Array, b: Array, known: Optional[Array] = None) -> float:
     """Share of pixels with the same class in two masks of equal shape, 0..1; NaN where none is `known`."""
     same = a == b if known is None else (a == b)[known]
     return float(same.mean()) if same.size else float("nan")
+
+
+def where_sure(logits: Array) -> Array:
+    """(h, w) bool of logits (h, w, classes): where the best class leads the second by SURE_MARGIN or more."""
+    best = np.partition(logits, -2, axis=-1)
+    return best[..., -1] - best[..., -2] >= SURE_MARGIN

@@ -9,7 +9,7 @@ from edgeseg.errors import CheckFailed
 from edgeseg.export.frames import Frame, Frames
 from edgeseg.export.product import Exported
 from edgeseg.manifest import TargetInfo
-from edgeseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
+from edgeseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy, where_sure
 from edgeseg.models.evaluate import logits_of, to_float_input
 from edgeseg.palette import SegClass
 from edgeseg.postprocess import upsample_argmax
@@ -26,11 +26,6 @@ REQUIRED_AGREEMENT = {
     ("tensorrt", "fp32"): 0.999,
 }
 ALLOWED_MIOU_DROP = 0.01
-# On scenes that it was not trained for a network wavers over much of the image, where any rounding turns the
-# scale. There, agreement is required where the float network prefers its class by this much (odds of 7 to 1):
-# measured on an FCN-8s for CamVid and generated scenes, 99.6 % for its own int8 file, 95.8 % for that of
-# another training, 91.0 % with red and blue swapped (of all logits: 93.2, 85.3 and 78.4 %).
-SURE_MARGIN = 2.0
 _INPUT_STEP = 1 / 127.5  # one grey value
 
 
@@ -50,7 +45,7 @@ class Parity(NamedTuple):
     logits_max_error: float
     logits_relative_error: float  # RMS of the error / RMS of the float logits
     logits_agreement: float  # of the winning class at low resolution
-    sure_agreement: float  # the same, where the float network leads by SURE_MARGIN or more
+    sure_agreement: float  # the same, where the float network is sure (edgeseg.metrics)
     sure_share: float  # of the logits
     familiar: bool  # images as in training: the limit is on `agreement`; else on `sure_agreement`
     first_difference: str | None  # input | logits | masks: the first stage beyond its tolerance
@@ -152,8 +147,7 @@ class _Tally:
         self._squares += (np.square(error, dtype=np.float64).sum(), np.square(reference, dtype=np.float64).sum())
         same = raw.argmax(-1) == reference.argmax(-1)
         self._winners += (same.sum(), same.size)
-        best = np.partition(reference, -2, axis=-1)
-        sure = best[..., -1] - best[..., -2] >= SURE_MARGIN
+        sure = where_sure(reference)
         self._sure += (same[sure].sum(), sure.sum())
         masks = upsample_argmax(reference, size), upsample_argmax(raw, size)
         same = masks[0] == masks[1]

@@ -35,6 +35,7 @@ def build(trt: Any, log: Any, recipe: Recipe, workspace: int, timing: bytes, pro
         _check_types(trt, network, recipe)
     config = create(builder.create_builder_config, log, "a builder configuration")
     _configure(trt, builder, config, recipe, workspace)
+    _keep_float(trt, network, config, recipe)
     _set_timing_cache(log, config, timing)
     monitor = _monitor(trt, config, progress)
     plan = builder.build_serialized_network(network, config)
@@ -160,6 +161,8 @@ def _set_ranges(trt: Any, network: Any, recipe: Recipe) -> None:
             "export the network again",
         )
     for name, limit in recipe.ranges.items():
+        if limit is None:
+            continue
         tensor = tensors[name]
         if hasattr(tensor, "set_dynamic_range"):
             tensor.set_dynamic_range(-limit, limit)
@@ -168,6 +171,20 @@ def _set_ranges(trt: Any, network: Any, recipe: Recipe) -> None:
                 "int8 on a DLA needs activation ranges, which TensorRT {} no longer takes".format(trt.__version__),
                 "{} --dla {} --precision fp16".format(recipe.reexport, recipe.dla),
             )
+
+
+def _keep_float(trt: Any, network: Any, config: Any, recipe: Recipe) -> None:
+    """Have the layers that int8 would spoil compute in fp16: those whose output has no range."""
+    kept = {name for name, limit in recipe.ranges.items() if limit is None}
+    if not kept:
+        return
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        names = {layer.get_output(k).name for k in range(layer.num_outputs)}
+        if names & kept and hasattr(layer, "precision"):
+            layer.precision = trt.DataType.HALF
+    if "PREFER_PRECISION_CONSTRAINTS" in trt.BuilderFlag.__members__:
+        config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
 
 
 def _configure(trt: Any, builder: Any, config: Any, recipe: Recipe, workspace: int) -> None:

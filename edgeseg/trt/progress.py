@@ -50,7 +50,7 @@ def watched(work: Callable[[], Any], title: str, progress: Progress) -> Any:
     Raises what `work` raises. On Ctrl-C the work is told to stop through `progress.cancelled` and not waited for.
     """
     outcome: List[Any] = []  # result, error
-    done = threading.Event()  # is_alive() is wrong after Ctrl-C in join() (https://bugs.python.org/issue45274)
+    done = threading.Event()  # is_alive() is wrong after Ctrl-C in join(): python/cpython#90882
 
     def run() -> None:
         try:

@@ -11,7 +11,11 @@ _REEXPORT = "export the network again"
 
 
 class Recipe(NamedTuple):
-    """The network to build and how. `ranges`: the largest magnitude of each tensor, for int8 on a DLA; else empty."""
+    """The network to build and how.
+
+    `ranges`, for int8 on a DLA, else empty: the largest magnitude of each tensor; None where the layer that makes it
+    stays in float.
+    """
 
     bundle: str  # its path, for messages
     target: str
@@ -19,7 +23,7 @@ class Recipe(NamedTuple):
     input_dtype: str  # uint8 | float32
     precision: str  # fp32 | fp16 | int8
     dla: Optional[int]
-    ranges: Dict[str, float]
+    ranges: Dict[str, Optional[float]]
 
     @property
     def reexport(self) -> str:
@@ -45,7 +49,7 @@ def read_recipe(bundle: Bundle) -> Recipe:
     for role in ("onnx", "golden"):
         if role not in bundle.payloads:
             raise BundleError("{} holds no {} payload, which an engine needs".format(bundle.path, role), _REEXPORT)
-    ranges: Dict[str, float] = {}
+    ranges: Dict[str, Optional[float]] = {}
     if target.precision == "int8" and target.dla is not None:
         ranges = _ranges(bundle)
     return Recipe(
@@ -59,7 +63,7 @@ def read_recipe(bundle: Bundle) -> Recipe:
     )
 
 
-def _ranges(bundle: Bundle) -> Dict[str, float]:
+def _ranges(bundle: Bundle) -> Dict[str, Optional[float]]:
     wrong = BundleError(
         "{} holds no usable activation ranges, which int8 on a DLA needs".format(bundle.path), _REEXPORT
     )
@@ -70,6 +74,8 @@ def _ranges(bundle: Bundle) -> Dict[str, float]:
     if not isinstance(raw, dict) or not raw:
         raise wrong
     for value in raw.values():
+        if value is None:
+            continue
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
             raise wrong
-    return {name: float(value) for name, value in raw.items()}
+    return {name: None if value is None else float(value) for name, value in raw.items()}

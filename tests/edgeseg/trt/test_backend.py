@@ -84,6 +84,15 @@ def test_the_second_run_builds_nothing(board, painting, capsys, version):
     assert np.array_equal(first.mask, second.mask)
 
 
+def test_a_recording_opens_no_engine_for_each_core(board, double, tmp_path):
+    path = board()
+    command = [sys.executable, "-m", "edgeseg", "run", path, "--camera", "pattern:96x64?frames=5", "--threads", "8"]
+    command += ["--device", "tensorrt", "--json", str(tmp_path / "out.jsonl")]
+    done = subprocess.run(command, env=double("8.5.2"), stderr=subprocess.PIPE, universal_newlines=True, check=False)
+    assert done.returncode == 0 and "2 at a time" in done.stderr and "5 frames" in done.stderr, done.stderr
+    assert done.stderr.count(BUILDING) == 1
+
+
 def test_the_plan_is_a_plain_file(board, painting):
     path = board()
     run(path, painting[0])

@@ -70,6 +70,18 @@ def test_dla(built, version, core):
     assert about["dynamic_ranges"] == {name: [-limit, limit] for name, limit in RANGES.items()}
 
 
+@pytest.mark.parametrize("version", WITH_FLAGS)
+def test_what_int8_would_spoil_on_a_dla_stays_in_float(built, version):
+    ranges = dict(RANGES, scores=None)
+    about = built(version, precision="int8", dla=0, ranges=ranges)[0]
+    assert set(about["dynamic_ranges"]) == set(ranges) - {"scores"}
+    assert "PREFER_PRECISION_CONSTRAINTS" in about["flags"]
+    (layer,) = [layer for layer in about["layers"] if "scores" in layer["outputs"]]
+    assert layer["precision"] == "HALF"
+    about = built(version, precision="int8", dla=0, ranges=RANGES)[0]
+    assert "PREFER_PRECISION_CONSTRAINTS" not in about["flags"]
+
+
 REFUSALS = [
     ("no such DLA", {"dla": 2, "precision": "fp16"}, "8.5.2", {}, "DLA core 2; .* has 2", "another --dla"),
     ("no DLA", {"dla": 0, "precision": "fp16"}, "8.2", {"STUB_CUDA_CAPABILITY": "62"}, "has 0", "another --dla"),
@@ -286,9 +298,11 @@ def test_too_little_memory(monkeypatch):
 def test_recipe_of_a_bundle(bundles, make_jetson_bundle):
     with pytest.raises(UsageError, match="for target cpu"):
         read_recipe(read_bundle(os.path.join(bundles, "onnx.edgeseg")))
-    bundle = read_bundle(make_jetson_bundle(precision="int8", dla=1, extra={"activation-ranges": b'{"planes": 2}'}))
+    bundle = read_bundle(
+        make_jetson_bundle(precision="int8", dla=1, extra={"activation-ranges": b'{"planes": 2, "scores": null}'})
+    )
     recipe = read_recipe(bundle)
-    assert (recipe.precision, recipe.dla, recipe.ranges) == ("int8", 1, {"planes": 2.0})
+    assert (recipe.precision, recipe.dla, recipe.ranges) == ("int8", 1, {"planes": 2.0, "scores": None})
     for wrong in (b"", b"[]", b"{}", b'{"planes": 0}', b'{"planes": -1}', b'{"planes": "2"}', b'{"planes": NaN}', b"{"):
         with pytest.raises(BundleError, match="activation ranges"):
             read_recipe(bundle._replace(payloads=dict(bundle.payloads, **{"activation-ranges": wrong})))

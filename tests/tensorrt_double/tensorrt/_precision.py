@@ -84,6 +84,10 @@ def engine_layers(net: Any, how: Any) -> List[Dict[str, Any]]:
         data_inputs = [name for name in node.inputs if name in net.tensors and not _is_weight(name, makers, net)]
         on_dla = how.default_device_type.name == "DLA" or how.device_types.get(layer.name) == "DLA"
         precision = _precision(node, data_inputs, makers, net, how)
+        if layer.precision_is_set and (
+            how.has("PREFER_PRECISION_CONSTRAINTS") or how.has("OBEY_PRECISION_CONSTRAINTS")
+        ):
+            precision = layer.precision.name
         layers.append(
             {
                 "name": layer.name,
