@@ -1,13 +1,13 @@
 """From a bundle to an engine that runs: the one that is kept, or a new one, checked before it is kept."""
 
 import time
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from edgeseg.bundle import Bundle
 from edgeseg.errors import EnvironmentFault
 from edgeseg.trt.budget import workspace_bytes
 from edgeseg.trt.build import Built, build
-from edgeseg.trt.cache import EngineCache, Facts, NotUsable, Say, cache_folder, engine_key
+from edgeseg.trt.cache import EngineCache, Facts, Kept, NotUsable, Say, cache_folder, engine_key
 from edgeseg.trt.check import check_engine, check_tensors
 from edgeseg.trt.engine import Engine, RefusedPlan
 from edgeseg.trt.layers import count_layers, require_precision
@@ -16,6 +16,9 @@ from edgeseg.trt.memory import Memory, open_memory
 from edgeseg.trt.progress import Progress, watched, write_error
 from edgeseg.trt.recipe import Recipe, read_recipe
 from edgeseg.version import __version__
+
+# Engines of this process that could not be kept, by their place: a second Segmenter must not build for minutes again.
+_unkept: Dict[str, Kept] = {}
 
 
 class Session(NamedTuple):
@@ -76,7 +79,9 @@ def provide_engine(session: Session, bundle: Bundle, request: Request) -> Provid
         if request.must_keep:
             raise
         request.say("warning: {}\n  fix: {}".format(fault.message, fault.fix))
-        return _build(session, bundle, recipe, cache, request)[0]
+        provided, made = _build(session, bundle, recipe, cache, request)
+        _unkept[cache.path] = Kept(made.plan, provided.facts)
+        return provided
     with cache.locked(request.say):
         found, reason = _load(session, bundle, recipe, cache, request)  # another process may have built it meanwhile
         if found:
@@ -99,7 +104,7 @@ def _load(
     if request.force:
         return None, ""
     try:
-        kept = cache.load()
+        kept = _unkept.get(cache.path) or cache.load()
         engine = _open(session, bundle, recipe, kept.plan)
     except NotUsable as why:
         return None, str(why)
@@ -163,3 +168,4 @@ def _store(provided: Provided, made: Built, request: Request) -> None:
         if request.must_keep:
             raise EnvironmentFault(message, fault.fix)
         request.say("warning: {}\n  fix: {}".format(message, fault.fix))
+        _unkept[provided.cache.path] = Kept(made.plan, provided.facts)

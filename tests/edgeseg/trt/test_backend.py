@@ -290,6 +290,8 @@ def test_a_folder_that_cannot_be_written_is_a_warning(board, painting, monkeypat
     assert np.array_equal(run(path, painting[0]).mask, wanted.mask)
     told = capsys.readouterr().err
     assert "warning: engines cannot be kept in" in told and "EDGESEG_CACHE=FOLDER" in told and BUILDING in told
+    run(path, painting[0])
+    assert BUILDING not in capsys.readouterr().err  # a second Segmenter of this process takes the first one's engine
 
 
 def test_a_folder_that_may_only_be_read_serves_its_engines(board, painting, monkeypatch, capsys):
