@@ -61,6 +61,7 @@ class _Emitter:
             for source in step.inputs:
                 self._readers[source] = self._readers.get(source, 0) + 1
         self._shared = _shared_ranges(graph)
+        self._read_in_float = {name for step in graph.steps for name in step.inputs if not self._quantises(step, name)}
 
     def model(self, name: str) -> ModelProto:
         height, width = self._graph.imgsz
@@ -129,21 +130,44 @@ class _Emitter:
         )
         if step.clip is None:
             return
-        if np.isinf(step.clip):
+        if np.isinf(step.clip) or self._saturates(step):
             self._node("Relu", [f"{step.name}/linear"], step.name)
         else:
             limits = [self._constant(f"clip_{value:g}", np.array(value, self._type)) for value in (0, step.clip)]
             self._node("Clip", [f"{step.name}/linear", *limits], step.name)
 
+    def _saturates(self, step: Step) -> bool:
+        """Whether int8 cuts off at the ceiling of a ReLU6, or below: then a plain ReLU gives the same.
+
+        TensorRT has kernels for a depthwise convolution with ReLU and int8 output, and not for every other
+        activation (NVIDIA/TensorRT#3385).
+        """
+        last = step is self._graph.steps[-1]
+        if self._graph.ranges is None or step.clip is None or last or step.name in self._read_in_float:
+            return False
+        return self._shared[step.name] <= step.clip * (1 + 1e-6)
+
+    def _quantises(self, step: Step, name: str) -> bool:
+        """Whether a step reads a tensor in int8."""
+        if self._graph.ranges is None or step.kind == "resize" or step.name in self._graph.keep_float:
+            return False
+        return step.kind != "add" or name != self._absorber(step)
+
     def _add(self, step: Step) -> None:
         """A sum is absorbed by one convolution before it; its other branch is read in int8."""
-        absorber = next((name for name in reversed(step.inputs) if self._absorbs(name)), None)
+        absorber = self._absorber(step)
         inputs = [self._source(name) if name == absorber else self._quantise(name) for name in step.inputs]
         self._node("Add", inputs, step.name)
 
+    def _absorber(self, step: Step) -> str | None:
+        """The branch of a sum whose convolution computes the sum too: one without a ReLU, as in a residual block."""
+        return next((name for name in reversed(step.inputs) if self._absorbs(name)), None)
+
     def _absorbs(self, name: str) -> bool:
-        producer = self._producers.get(name)
-        return producer is not None and producer.kind == "conv" and self._readers[name] == 1
+        step = self._producers.get(name)
+        if step is None or step.kind != "conv" or self._readers[name] != 1:
+            return False
+        return step.clip is None and name not in self._graph.keep_float
 
     def _concat(self, step: Step) -> None:
         self._node("Concat", [self._quantise(name) for name in step.inputs], step.name, axis=1)
@@ -223,11 +247,12 @@ def _shared_ranges(graph: Graph) -> dict[str, float]:
 def tensor_ranges(graph: Graph) -> dict[str, float | None]:
     """The largest magnitude of every tensor of the graph without Q/DQ, for builders that take ranges (DLA).
 
+    From the network's input on: with ranges on the pixels before it, they might be rounded to 7 bits.
     None: what makes this tensor stays in float. What a convolution makes before its ReLU has the range after it,
     since the engine runs both as one.
     """
     assert graph.ranges is not None
-    found: dict[str, float | None] = {"image": 255.0, "pixels": 255.0, "planes": 255.0, "scaled": 2.0, NORMALISED: 1.0}
+    found: dict[str, float | None] = {NORMALISED: 1.0}
     for step in graph.steps:
         name = step.name if step is not graph.steps[-1] else "logits"
         found[name] = float(graph.ranges[step.name])

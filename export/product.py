@@ -28,7 +28,9 @@ from edgeseg.preprocess import resize
 
 Log = Callable[[str], None]
 
-FLOAT16_TENSORRT = (8, 4)  # 8.2 reads the float16 limits of a Clip as float32 (onnx-tensorrt, release/8.2-GA)
+# 8.2 reads the float16 limits of a Clip as float32, and so may 8.5, which asks the type of the input tensor
+# (onnx-tensorrt, builtin_op_importers.cpp of 8.2-GA and 8.5-GA; NVIDIA/TensorRT#2521). 8.6 asks that of the limits.
+FLOAT16_TENSORRT = (8, 6)
 UINT8_TENSORRT = (8, 5)  # the first with uint8 network inputs (onnx-tensorrt, docs/Changelog.md)
 
 

@@ -22,7 +22,7 @@ SHORTER = {
     "--width 1.0": "--width 0.35",
     "--imgsz 352 480": "--imgsz 64 96",
     "--init imagenet": "--init none",
-    "--epochs 45": "--epochs 30 --batch 2 --lr 0.005",
+    "--epochs 45": "--epochs 60 --batch 2 --lr 0.005",
     "edgeseg bench street.edgeseg": "edgeseg bench street.edgeseg --frames 20",
 }
 

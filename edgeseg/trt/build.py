@@ -40,6 +40,7 @@ def build(trt: Any, log: Any, recipe: Recipe, workspace: int, timing: bytes, pro
     monitor = _monitor(trt, config, progress)
     plan = builder.build_serialized_network(network, config)
     del monitor, parser  # which TensorRT needed until here
+    timing_cache = config.get_timing_cache()
     if plan is None:
         raise failure(
             "TensorRT {} could not build an engine of {}".format(trt.__version__, recipe.bundle),
@@ -47,7 +48,7 @@ def build(trt: Any, log: Any, recipe: Recipe, workspace: int, timing: bytes, pro
             "if memory ran out: end other programs, or edgeseg compile {} --workspace 128; else {} with another "
             "--precision".format(recipe.bundle, recipe.reexport),
         )
-    return Built(bytes(plan), bytes(config.get_timing_cache().serialize()))
+    return Built(bytes(plan), bytes(timing_cache.serialize()) if timing_cache else b"")
 
 
 def _check_board(trt: Any, builder: Any, recipe: Recipe) -> None:
@@ -165,11 +166,16 @@ def _set_ranges(trt: Any, network: Any, recipe: Recipe) -> None:
             continue
         tensor = tensors[name]
         if hasattr(tensor, "set_dynamic_range"):
-            tensor.set_dynamic_range(-limit, limit)
+            accepted = tensor.set_dynamic_range(-limit, limit)
         else:
             raise BundleError(
                 "int8 on a DLA needs activation ranges, which TensorRT {} no longer takes".format(trt.__version__),
                 "{} --dla {} --precision fp16".format(recipe.reexport, recipe.dla),
+            )
+        if not accepted:
+            raise BundleError(
+                "TensorRT {} refuses the range {} of tensor {}".format(trt.__version__, limit, name),
+                "export the network again",
             )
 
 
@@ -180,7 +186,8 @@ def _keep_float(trt: Any, network: Any, config: Any, recipe: Recipe) -> None:
         return
     for i in range(network.num_layers):
         layer = network.get_layer(i)
-        names = {layer.get_output(k).name for k in range(layer.num_outputs)}
+        outputs = [layer.get_output(k) for k in range(layer.num_outputs)]
+        names = {tensor.name for tensor in outputs if tensor is not None}
         if names & kept and hasattr(layer, "precision"):
             layer.precision = trt.DataType.HALF
     if "PREFER_PRECISION_CONSTRAINTS" in trt.BuilderFlag.__members__:
@@ -209,7 +216,9 @@ def _set_timing_cache(log: Any, config: Any, timing: bytes) -> None:
     cache = config.create_timing_cache(timing)
     if cache is None or not config.set_timing_cache(cache, False):
         log.take_errors()  # damaged or of another machine: it is measured anew
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+        empty = config.create_timing_cache(b"")
+        if empty is not None:
+            config.set_timing_cache(empty, False)
 
 
 def _monitor(trt: Any, config: Any, progress: Progress) -> Any:

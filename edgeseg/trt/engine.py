@@ -9,6 +9,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 from edgeseg.errors import BundleError, EnvironmentFault
 from edgeseg.trt.library import create, failure
 from edgeseg.trt.memory import Buffer, Memory
+from edgeseg.trt.progress import interrupts_deferred
 
 # By the name of trt.DataType; trt.nptype fails under NumPy 1.24 in TensorRT 8.4 and 8.5 (NVIDIA/TensorRT#2567).
 _DTYPES = {
@@ -53,7 +54,7 @@ class Engine:
         self.output: Any = None
         self._buffers: List[Buffer] = []
         try:
-            with memory.active():
+            with interrupts_deferred(), memory.active():
                 self._load(plan, dla)
                 self.input_info, self.output_info = self._allocate()
         except BaseException:
@@ -135,7 +136,7 @@ class Engine:
 
     def close(self) -> None:
         """Release everything; later calls of `execute` raise RuntimeError."""
-        with self._lock, self._memory.active():
+        with interrupts_deferred(), self._lock, self._memory.active():
             self._context = None  # before the engine, which goes before the runtime
             self._engine = None
             self._runtime = None

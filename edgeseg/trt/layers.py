@@ -48,8 +48,11 @@ def _precision(layer: Dict[str, Any]) -> str:
 
 
 def require_precision(layers: Optional[Dict[str, int]], recipe: Recipe) -> None:
-    """Raise CheckFailed if the bundle asks for fp16 or int8 and no layer is that."""
-    if layers and recipe.precision != "fp32" and not layers.get(recipe.precision):
+    """Raise CheckFailed if the bundle asks for fp16 or int8 and no layer is that.
+
+    Not for a DLA: there the inspector shows the whole network as one layer, between formats of the GPU.
+    """
+    if recipe.dla is None and layers and recipe.precision != "fp32" and not layers.get(recipe.precision):
         raise CheckFailed(
             "TensorRT built no {} layer for {}: {}".format(recipe.precision, recipe.bundle, layers_text(layers)),
             "end other programs, which disturb its measurements, and build again: edgeseg compile {} --force".format(

@@ -8,10 +8,11 @@ import os
 import re
 import sys
 from collections import deque
-from typing import Any, Callable, Deque, List, Optional
+from typing import Any, Callable, Deque, Dict, List, Optional
 
 from edgeseg.errors import EnvironmentFault
 
+_logs: Dict[Any, Any] = {}  # by module, of which there is one outside of tests
 _KEPT_LINES = 100
 _QUOTED_LINES = 6  # in a message: the first name the cause, the rest its consequences
 _DRIVER = "on a PC install NVIDIA's driver, until nvidia-smi works; a container has to be started with --runtime nvidia"
@@ -114,8 +115,17 @@ def open_log(trt: Any) -> Any:
     """A trt.ILogger that keeps TensorRT's errors for our messages and prints nothing.
 
     Its `take_errors()` gives the error lines since the last time, or the last warnings if there were none. It may be
-    called from any thread. Keep the log as long as what was made with it.
+    called from any thread. There is one in a process, for ever: TensorRT goes on with the first that it was given
+    (NvInferRuntime.h, `createInferRuntime`), whatever else was made with it.
     """
+    if trt not in _logs:
+        _logs[trt] = _make_log(trt)
+    return _logs[trt]
+
+
+def _make_log(trt: Any) -> Any:
+    # Bound here: while the interpreter ends, TensorRT still logs, and the module may be empty already.
+    errors, warning = (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR), trt.ILogger.WARNING
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -124,9 +134,9 @@ def open_log(trt: Any) -> Any:
             self._warnings: Deque[str] = deque(maxlen=3)
 
         def log(self, severity: Any, msg: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+            if severity in errors:
                 self._errors.append(msg)
-            elif severity == trt.ILogger.WARNING:
+            elif severity == warning:
                 self._warnings.append(msg)
 
         def take_errors(self) -> List[str]:

@@ -1,12 +1,14 @@
-"""A build takes minutes inside one call of TensorRT: show that it lives, and answer Ctrl-C meanwhile."""
+"""A call of TensorRT may take minutes: show that it lives, and answer Ctrl-C as it is safe to."""
 
 import atexit
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from edgeseg.errors import EXIT_INTERRUPTED
 
@@ -75,6 +77,27 @@ def watched(work: Callable[[], Any], title: str, progress: Progress) -> Any:
         raise error
     finally:
         del error  # its traceback refers to this frame: the cycle would keep the objects of TensorRT in it alive
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block, which takes seconds.
+
+    TensorRT logs through Python, on the thread that called it. On the main thread a KeyboardInterrupt could come out
+    of the log: TensorRT 8.2 then ends the process (its PyLogger::log is noexcept), later versions lose it.
+    """
+    former = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(former):
+        yield
+        return
+    received: List[Any] = []
+    signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if received:
+            former(*received[-1])
 
 
 def _wait(done: threading.Event, title: str, progress: Progress) -> None:

@@ -57,7 +57,7 @@ RULES = {
     # Operators
     "batch-norm": _warning("fold it into the convolution before it"),
     "clip-bounds": _warning("make min and max initializers"),
-    "float16-clip": _error("keep Clip in float32", ("8.2",)),
+    "float16-clip": _error("keep Clip in float32", ("8.2", "8.5")),
     "resize-mode": _error("use mode linear or nearest with coordinates half_pixel or asymmetric"),
     "resize-scales": _error("give `scales` as an initializer, 1 for batch and channels"),
     "argmax": _warning("end at logits; the host takes the maximum (edgeseg.postprocess)"),

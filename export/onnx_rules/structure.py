@@ -108,7 +108,9 @@ def clip(graph: OnnxGraph) -> Iterator[Finding]:
         if not all(graph.is_constant(name) for name in bounds):
             yield Finding("clip-bounds", node.label, "computed bounds make two layers that no convolution absorbs")
         elif graph.tensor(bounds[0]).dtype == "float16":
-            yield Finding("float16-clip", node.label, "TensorRT 8.2 reads the bytes of its float16 bounds as float32")
+            yield Finding(
+                "float16-clip", node.label, "TensorRT before 8.6 may read the bytes of its float16 bounds as float32"
+            )
 
 
 def argmax(graph: OnnxGraph) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import weakref
 import pytest
 
 from edgeseg.trt import progress as module
-from edgeseg.trt.progress import Progress, watched
+from edgeseg.trt.progress import Progress, interrupts_deferred, watched
 
 
 def test_result_and_error_come_through(capsys):
@@ -92,7 +92,7 @@ INTERRUPTED = """
 import atexit, sys, time
 atexit.register(print, "torn down")
 import edgeseg.cli
-from edgeseg.trt.progress import Progress, watched
+from edgeseg.trt.progress import Progress, interrupts_deferred, watched
 
 progress = Progress()
 
@@ -137,3 +137,32 @@ def test_the_work_is_told_to_stop():
     with pytest.raises(KeyboardInterrupt):
         watched(work, "building", progress)
     assert stopped.wait(10)
+
+
+def test_ctrl_c_waits_for_a_call_that_it_would_break():
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts_deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            steps.append("loaded")
+    assert steps == ["loaded"]
+    with pytest.raises(KeyboardInterrupt):  # as before
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+
+def test_deferring_is_for_the_main_thread_and_keeps_what_the_program_set():
+    received = []
+    former = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        thread = threading.Thread(target=lambda: interrupts_deferred().__enter__())
+        thread.start()
+        thread.join()
+        with interrupts_deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            assert received == []
+        assert received == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, former)
