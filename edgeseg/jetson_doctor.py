@@ -145,10 +145,13 @@ def _csi(board: Board, root: str) -> Iterator[Finding]:
 def _engines(board: Board, root: str) -> Iterator[Finding]:
     folder = cache_folder()
     place = folder
-    while not os.path.isdir(place):
+    while not os.path.lexists(place):
         place = os.path.dirname(place)
-    free = shutil.disk_usage(place).free
     fix = "choose another folder: export {}=FOLDER".format(VARIABLE)
+    if not os.path.isdir(place):
+        yield Finding("note", "engines", "they cannot be kept in {}: {} is no folder".format(folder, place), fix)
+        return
+    free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK | os.X_OK):
         yield Finding("note", "engines", "they cannot be kept: {} may not be written".format(place), fix)
     elif free < LOW_SPACE_BYTES:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from edgeseg.errors import CheckFailed
 from edgeseg.palette import UNLABELED
 
 Array = Any
@@ -75,7 +76,7 @@ class Upsampler:
 
         Pixels whose winner leads the second class by less than `min_margin`, in units of `logits`,
         become 255. Float logits are rounded to a grid of 2^-16 of their largest magnitude.
-        Raises ValueError for another shape, NaN or infinity.
+        Raises ValueError for another shape, CheckFailed for NaN or infinity.
         """
         values, step = self._exact(logits)
         margin = min_margin / step
@@ -110,7 +111,11 @@ class Upsampler:
         if logits.dtype.itemsize > 1:
             top = float(np.abs(logits).max())
             if not np.isfinite(top):
-                raise ValueError("logits hold NaN or infinity")
+                raise CheckFailed(
+                    "the network gives NaN or infinity for this frame",
+                    "with TensorRT build the engine again: edgeseg compile BUNDLE --force; if that does not help, "
+                    "export the network with --precision fp32",
+                )
             largest = FLOAT_LOGIT_STEPS
             step = top / largest or 1.0
             logits = np.rint(logits * (1 / step))

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import sys
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from edgeseg.bundle import Bundle
@@ -90,12 +91,16 @@ def open_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Any:
     Raises UsageError for an unknown device, BundleError if the bundle holds nothing that the device runs,
     EnvironmentFault with the reason and the command that mends it if no runtime for it works here.
     """
-    faults = []
+    faults: List[EnvironmentFault] = []
     for way in find_ways(bundle, device):
         try:
-            return _open(way, bundle, threads)
+            backend = _open(way, bundle, threads)
         except EnvironmentFault as fault:
             faults.append(fault)
+            continue
+        if faults and _wants_gpu(bundle):  # a slower way than the user may think
+            sys.stderr.write("edgeseg: warning: {} takes over: {}\n".format(backend.name, faults[0]))
+        return backend
     raise _no_way(bundle, device, faults)
 
 
@@ -147,17 +152,33 @@ def _open(way: Way, bundle: Bundle, threads: int) -> Any:
 def _no_way(bundle: Bundle, device: str, faults: List[EnvironmentFault]) -> EnvironmentFault:
     """One fault out of those of each way that was tried."""
     on_gpu = device == "auto" and _wants_gpu(bundle)
+    hint = _jetson_hint(bundle) if device == "auto" and not on_gpu else ""
     if len(faults) == 1 and not on_gpu:
-        return faults[0]
+        return EnvironmentFault(faults[0].message, "; or ".join(filter(None, [hint, faults[0].fix])))
     reasons = "".join("\n  " + message for message in _unique(fault.message for fault in faults))
     fix = "; or ".join(_unique(fault.fix for fault in faults))
     if not on_gpu:
+        fix = "; or ".join(filter(None, [hint, fix]))
         return EnvironmentFault("nothing here runs {}:{}".format(bundle.path, reasons), fix)
     return EnvironmentFault(
         "{} is for the GPU of a {}; there is a GPU here, but nothing that runs it:{}".format(
             bundle.path, bundle.manifest.target.name, reasons
         ),
         fix + "; or run it on the CPU all the same: --device cpu",
+    )
+
+
+def _jetson_hint(bundle: Bundle) -> str:
+    """What is likelier than a missing package: a GPU that is not seen, or a bundle for the CPU on a Jetson."""
+    from edgeseg.device import find_board
+
+    if bundle.manifest.target.backend == "tensorrt":
+        return "" if has_nvidia_gpu() else "let this process see an NVIDIA GPU (in a container: --runtime nvidia)"
+    targets = find_board().targets
+    if not targets:
+        return ""
+    return "export a bundle for this board, on the PC: edgeseg export fcn8-camvid --target {} -o board.edgeseg".format(
+        targets[0]
     )
 
 

@@ -42,7 +42,7 @@ def _report(path: str) -> Dict[str, Any]:
             if head[4:8] == b"TFL3":
                 return _tflite(head + file.read())
             if looks_like_onnx(head) or (path.endswith(".onnx") and not head.startswith(b"PK")):
-                return onnx_report(head + file.read(MAX_PAYLOAD_BYTES))
+                return onnx_report(path, head + file.read(MAX_PAYLOAD_BYTES))
     except OSError as error:
         raise EnvironmentFault("{} cannot be read: {}".format(path, error), "check the disk and permissions")
     card = _card(path)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 
 from edgeseg.bundle import Bundle
 from edgeseg.cli.inspect import table
-from edgeseg.errors import EnvironmentFault
+from edgeseg.errors import BundleError, EnvironmentFault, UsageError
 
 SHOWN_NODES = 3  # of those that break one rule
 
@@ -25,8 +25,8 @@ def can_read_onnx() -> bool:
     return sys.version_info >= (3, 10) and importlib.util.find_spec("onnx") is not None
 
 
-def onnx_report(data: bytes) -> Dict[str, Any]:
-    """Facts and broken rules of an ONNX file, and under "text" the lines to print.
+def onnx_report(path: str, data: bytes) -> Dict[str, Any]:
+    """Facts and broken rules of the ONNX file `path`, and under "text" the lines to print.
 
     Raises UsageError if it is damaged, EnvironmentFault without the package onnx.
     """
@@ -37,7 +37,10 @@ def onnx_report(data: bytes) -> Dict[str, Any]:
     from edgeseg.export.onnx_rules import check_onnx, read_onnx
     from edgeseg.export.onnx_rules.facts import facts_of
 
-    facts = facts_of(read_onnx(data))
+    try:
+        facts = facts_of(read_onnx(data))
+    except UsageError as error:
+        raise UsageError("{}: {}".format(path, error.message), error.fix)
     violations = check_onnx(data)
     sides = {side: [t._asdict() for t in getattr(facts, side)] for side in ("inputs", "outputs")}
     report = dict(facts._asdict(), bytes=len(data), violations=[v._asdict() for v in violations], **sides)
@@ -99,6 +102,12 @@ def bundle_report(bundle: Bundle) -> Dict[str, Any]:
     from edgeseg.export.onnx_rules import OLDEST, check_onnx, read_onnx
     from edgeseg.export.targets import TARGETS
 
+    try:
+        read_onnx(bundle.payloads["onnx"])
+    except UsageError as error:
+        raise BundleError(
+            "{}: its network is damaged: {}".format(bundle.path, error.message), "export the network again"
+        )
     payload, aim = bundle.payloads["onnx"], bundle.manifest.target
     board = TARGETS[aim.name].board if aim.name in TARGETS else None
     violations = check_onnx(payload, board.oldest_tensorrt if board else OLDEST)

@@ -233,8 +233,9 @@ def open_segmenters(bundle: Bundle, device: str, threads: int, min_confidence: f
     segmenters = [Segmenter(bundle, device, each, min_confidence)]
     try:
         count = 1 if live else min(cores, segmenters[0].backend.instances or cores)
+        found = segmenters[0].backend.name  # "auto" need not look again
         while len(segmenters) < count:
-            segmenters.append(Segmenter(bundle, device, each, min_confidence))
+            segmenters.append(Segmenter(bundle, found, each, min_confidence))
         for segmenter in segmenters:
             segmenter.warm_up()
     except BaseException:

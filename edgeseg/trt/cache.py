@@ -23,7 +23,11 @@ from edgeseg.trt.memory import Gpu
 from edgeseg.trt.recipe import Recipe
 
 VARIABLE = "EDGESEG_CACHE"
+_ELSEWHERE = "choose a folder that can be written: {}=FOLDER".format(VARIABLE)
 _SPARE_BYTES = 32 << 20  # of a disk: the timing cache, and what else writes to it meanwhile
+
+# Temporary names of edgeseg.stream.atomic for what is kept here; the folder may hold files of others.
+_LEFT_BEHIND = re.compile(r".+-[0-9a-f]{16}\.\d+\.tmp\.(engine|json)$|.+\.\d+\.tmp\.timing$")
 
 Say = Callable[[str], None]
 
@@ -100,7 +104,7 @@ class EngineCache:
         except FileNotFoundError:
             raise NotUsable("")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise NotUsable("{} is damaged ({})".format(self._facts_path, error))
+            raise NotUsable("{} or its .json file is damaged ({})".format(self.path, error))
         if found[0] != self.key:
             raise NotUsable("{} is for another network or board".format(self.path))
         if found[1:] != (len(plan), hashlib.sha256(plan).hexdigest()):
@@ -118,7 +122,7 @@ class EngineCache:
                 "disk full: folder {} has {} MB to spare, an engine may need {} MB".format(
                     self.folder, free // 10**6, (need + _SPARE_BYTES) // 10**6
                 ),
-                "free some space, or choose another folder: {}=FOLDER".format(VARIABLE),
+                "free some space, or {}".format(_ELSEWHERE),
             )
 
     @contextmanager
@@ -133,8 +137,9 @@ class EngineCache:
                 except BlockingIOError:
                     say("waiting for another process that builds an engine")
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
-            for left_behind in glob.glob(os.path.join(glob.escape(self.folder), "*.tmp.*")):
-                remove(left_behind)  # by a process that was killed
+            for name in os.listdir(self.folder):
+                if _LEFT_BEHIND.match(name):  # by a process that was killed
+                    remove(os.path.join(self.folder, name))
             yield
         finally:
             os.close(descriptor)
@@ -148,16 +153,19 @@ class EngineCache:
             "sha256": hashlib.sha256(plan).hexdigest(),
             "facts": dict(facts._asdict(), check=facts.check._asdict()),
         }
-        write_atomic(self._timing_path, timing)
-        write_atomic(self.path, plan)
         try:
-            self._sync(self.path)
-            write_atomic(self._facts_path, json.dumps(content, indent=1, sort_keys=True).encode("utf-8"))
-            self._sync(self._facts_path)
-            self._sync(self.folder)
-        except EnvironmentFault:
-            remove(self.path)
-            raise
+            write_atomic(self._timing_path, timing)
+            write_atomic(self.path, plan)
+            try:
+                self._sync(self.path)
+                write_atomic(self._facts_path, json.dumps(content, indent=1, sort_keys=True).encode("utf-8"))
+                self._sync(self._facts_path)
+                self._sync(self.folder)
+            except EnvironmentFault:
+                remove(self.path)
+                raise
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(fault.message, "free some space, or {}".format(_ELSEWHERE))
 
     def timing(self) -> bytes:
         """Kernel times that earlier builds measured with this TensorRT on this GPU; b"" for none."""
@@ -183,7 +191,7 @@ class EngineCache:
         except OSError as error:
             raise EnvironmentFault(
                 "engines cannot be kept in {}: {}".format(self.folder, error.strerror),
-                "choose a folder that can be written: {}=FOLDER".format(VARIABLE),
+                _ELSEWHERE,
             )
 
     def _sync(self, path: str) -> None:

@@ -96,7 +96,7 @@ def check_engine(engine: Engine, bundle: Bundle, recipe: Recipe) -> GoldenCheck:
 
 def _mend(recipe: Recipe) -> str:
     """TensorRT chooses other kernels with each build; a precision that cannot hold the values stays wrong."""
-    other = {"fp16": "int8 or fp32", "int8": "fp16", "fp32": "fp16"}[recipe.precision]
+    other = {"fp16": "fp32", "int8": "fp16", "fp32": "fp16"}[recipe.precision]
     return "build it again: edgeseg compile {} --force; if that fails too, {} --precision {}".format(
         recipe.bundle, recipe.reexport, other
     )

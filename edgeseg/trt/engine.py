@@ -3,6 +3,7 @@
 Source: NVIDIA TensorRT Developer Guide, "The Runtime Phase"; named tensors since 8.5, bindings by index before.
 """
 
+import re
 import threading
 from typing import Any, List, NamedTuple, Optional, Tuple
 
@@ -21,6 +22,9 @@ _DTYPES = {
     "INT64": "int64",
     "BOOL": "bool",
 }
+
+
+_NO_MEMORY = "end other programs that use the GPU"
 
 
 class TensorInfo(NamedTuple):
@@ -74,11 +78,13 @@ class Engine:
                 log,
                 "build it again: edgeseg compile BUNDLE --force",
             )
+            if re.search(r"out ?of ?memory", fault.message, re.IGNORECASE):
+                raise EnvironmentFault(fault.message, _NO_MEMORY)  # nothing is wrong with the engine
             raise RefusedPlan(fault.message, fault.fix)
         self._engine = engine
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise failure("the GPU has no memory to run this engine in", log, "end other programs that use the GPU")
+            raise failure("the GPU has no memory to run this engine in", log, _NO_MEMORY)
 
     def _allocate(self) -> Tuple[TensorInfo, TensorInfo]:
         """Make the buffers and tell the context where they are, once for all frames."""

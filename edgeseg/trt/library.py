@@ -40,6 +40,11 @@ def load_tensorrt(root: str = "/") -> Any:
             "what Python finds as `tensorrt` is not TensorRT: {}".format(list(getattr(tensorrt, "__path__", ["?"]))),
             "start from another folder, or rename that one",
         )
+    if not hasattr(tensorrt, "LayerInformationFormat"):  # came with the engine inspector of 8.2
+        raise EnvironmentFault(
+            "TensorRT {} is too old: edgeseg needs 8.2, of JetPack 4.6.1".format(tensorrt.__version__),
+            "sudo apt update && sudo apt dist-upgrade",
+        )
     return tensorrt
 
 

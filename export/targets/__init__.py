@@ -38,7 +38,7 @@ def check_dla(target: Target, precision: str, core: int | None) -> None:
         return
     cores = target.board.dla_cores if target.board else 0
     if not 0 <= core < cores:
-        have = f"has {cores} of them, 0 to {cores - 1}" if cores else "has none"
+        have = f"has the cores 0 to {cores - 1}" if cores else "has no DLA"
         others = ", ".join(t.name for t in TARGETS.values() if t.board and t.board.dla_cores)
         raise UsageError(
             f"target {target.name} {have}: there is no DLA core {core}", f"leave --dla out; boards with DLAs: {others}"

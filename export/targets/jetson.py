@@ -27,7 +27,7 @@ def _without_int8(name: str, title: str, board: Board) -> Target:
 
 
 def _with_int8(name: str, title: str, board: Board) -> Target:
-    # fp16 needs no images and loses nothing; int8 has to be asked for, and its gain measured on the board.
+    # fp16 needs no images and hardly changes a mask; int8 has to be asked for, and its gain measured on the board.
     return Target(name, title, "tensorrt", ("fp16", "int8", "fp32"), board)
 
 

@@ -136,6 +136,27 @@ def test_what_to_install_for_the_gpu(jetson, on_gpu, monkeypatch):
     assert "edgeseg[onnx]" in caught.value.fix
 
 
+def test_a_gpu_that_is_not_seen_is_said_first(jetson, without_gpu, monkeypatch):
+    monkeypatch.setattr(backends, "available_package", lambda entry: None)
+    with pytest.raises(edgeseg.EnvironmentFault) as caught:
+        open_backend(jetson())
+    assert caught.value.fix.startswith("let this process see an NVIDIA GPU (in a container: --runtime nvidia); or ")
+    with pytest.raises(edgeseg.EnvironmentFault) as caught:
+        open_backend(jetson(), "cpu")
+    assert "NVIDIA GPU" not in caught.value.fix
+
+
+def test_a_bundle_for_the_cpu_on_a_jetson(bundles, monkeypatch, board):
+    import edgeseg.device
+
+    xavier = edgeseg.device.find_board(board("xavier"))
+    monkeypatch.setattr(edgeseg.device, "find_board", lambda: xavier)
+    monkeypatch.setattr(backends, "available_package", lambda entry: None)
+    with pytest.raises(edgeseg.EnvironmentFault) as caught:
+        open_backend(read_bundle(os.path.join(str(bundles), "int8.edgeseg")))
+    assert "edgeseg export fcn8-camvid --target xavier -o board.edgeseg" in caught.value.fix
+
+
 def test_a_dla_bundle_is_for_tensorrt_alone(jetson, gpu_build, on_gpu):
     with pytest.raises(edgeseg.EnvironmentFault, match="for the GPU of a xavier") as caught:
         open_backend(jetson("int8", dla=0))
@@ -157,9 +178,11 @@ def test_without_tensorrt_its_provider_is_taken(jetson, gpu_build, on_gpu, paint
     assert [tensorrt] + rest == ALL_PROVIDERS
 
 
-def test_a_provider_that_does_not_start_makes_room_for_the_next(jetson, gpu_build, on_gpu):
+def test_a_provider_that_does_not_start_makes_room_for_the_next(jetson, gpu_build, on_gpu, capsys):
     gpu_build.broken.append("TensorrtExecutionProvider")
     assert open_backend(jetson()).name == "onnxruntime:cuda"
+    told = capsys.readouterr().err
+    assert "warning: onnxruntime:cuda takes over: " in told and "Python 3.8" in told  # why TensorRT does not run it
     with pytest.raises(edgeseg.EnvironmentFault, match="cannot start TensorrtExecutionProvider"):
         open_backend(jetson(), "onnxruntime:tensorrt")  # asked for by name: that or nothing
     gpu_build.broken.append("CUDAExecutionProvider")

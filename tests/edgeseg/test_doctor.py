@@ -298,6 +298,14 @@ class TestEngines:
         (finding,) = look(jetson_doctor._engines, board("orin"))
         assert finding.level == "note" and "MB free" in finding.text
 
+    def test_a_file_in_the_place_of_a_folder(self, board, monkeypatch, tmp_path):
+        put(tmp_path, "file")
+        root = board("orin")
+        for folder in ("file", "file/engines"):
+            monkeypatch.setenv("EDGESEG_CACHE", str(tmp_path / folder))
+            (finding,) = look(jetson_doctor._engines, root)
+            assert finding.level == "note" and "is no folder" in finding.text and "EDGESEG_CACHE" in finding.fix
+
 
 class TestNumpy:
     @pytest.mark.parametrize(

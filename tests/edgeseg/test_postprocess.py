@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from edgeseg.errors import CheckFailed
 from edgeseg.palette import UNLABELED
 from edgeseg.postprocess import Upsampler, confidence_to_margin, margin_to_confidence, upsample_argmax
 
@@ -116,7 +117,7 @@ def test_confidence_is_the_softmax_lead():
 def test_refuses_nan(bad):
     logits = np.zeros((2, 2, 3), np.float32)
     logits[0, 0, 0] = bad
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(CheckFailed, match="NaN"):
         upsample_argmax(logits, (4, 4))
 
 

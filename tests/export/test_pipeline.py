@@ -280,7 +280,7 @@ def test_int8_of_a_zoo_network_takes_the_ranges_in_the_box(box, tmp_path, worksh
 
 def test_what_a_board_has_not_is_refused(refused):
     assert "use --precision fp16" in refused(UsageError, target="tx2", precision="int8")
-    assert "has none" in refused(UsageError, target="nano", dla=0)
+    assert "has no DLA" in refused(UsageError, target="nano", dla=0)
     assert "targets: cpu" in refused(UsageError, target="xavier3")
 
 

@@ -93,6 +93,58 @@ def test_a_recording_opens_no_engine_for_each_core(board, double, tmp_path):
     assert done.stderr.count(BUILDING) == 1
 
 
+def test_nan_in_a_later_frame_is_no_bug_of_ours(board, double, tmp_path):
+    path = board()
+    subprocess.run([sys.executable, "-m", "edgeseg", "compile", path], env=double("8.5.2"), check=True)
+    command = [sys.executable, "-m", "edgeseg", "run", path, "--camera", "pattern:96x64?frames=2"]
+    command += ["--device", "tensorrt", "--json", str(tmp_path / "out.jsonl")]
+    environment = double("8.5.2", EDGESEG_DOUBLE_FAULTS="nan-output")
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, universal_newlines=True, check=False)
+    assert done.returncode == 1 and "NaN" in done.stderr and "edgeseg compile" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_force_measures_the_kernels_anew(board, painting, monkeypatch):
+    """The timing cache would give the same engine again."""
+    from edgeseg.trt import provide
+    from edgeseg.trt.build import build as real
+
+    path = board()
+    given = []
+
+    def build(*arguments):
+        given.append(arguments[4])
+        return real(*arguments)
+
+    monkeypatch.setattr(provide, "build", build)
+    for force in (False, True):
+        session = provide.open_session()
+        request = provide.Request(say=lambda text: None, force=force)
+        provide.provide_engine(session, read_bundle(path), request).engine.close()
+        session.close()
+    os.remove(engine_of(path))
+    run(path, painting[0])
+    assert [bool(timing) for timing in given] == [False, False, True]
+
+
+def test_no_memory_to_load_an_engine_does_not_mean_a_bad_engine(board, painting, monkeypatch):
+    path = board()
+    run(path, painting[0])
+    before = os.stat(engine_of(path)).st_mtime_ns
+    import tensorrt
+
+    from edgeseg.trt.library import open_log
+
+    def without_memory(self, plan):
+        open_log(tensorrt).log(tensorrt.ILogger.ERROR, "Error Code 1: Cuda Runtime (out of memory)")
+
+    monkeypatch.setattr(tensorrt.Runtime, "deserialize_cuda_engine", without_memory)
+    with pytest.raises(edgeseg.EnvironmentFault, match="out of memory") as error:
+        run(path, painting[0])
+    assert error.value.fix == "end other programs that use the GPU"
+    assert os.stat(engine_of(path)).st_mtime_ns == before
+
+
 def test_the_plan_is_a_plain_file(board, painting):
     path = board()
     run(path, painting[0])
@@ -197,7 +249,7 @@ def test_a_new_export_is_built(board, painting, capsys):
 
 
 FAULTS = [
-    ("nan-output", "fp16", "NaN or infinity", "--precision int8 or fp32"),
+    ("nan-output", "fp16", "NaN or infinity", "--precision fp32"),
     ("wrong-output", "fp16", "does not give the masks of the bundle's golden frame: .*200.0.% RMS", "--force"),
     ("fp32-engine", "fp16", "built no fp16 layer", "--force"),
     ("fp32-engine", "int8", "built no int8 layer", "--force"),

@@ -78,6 +78,7 @@ def test_what_int8_would_spoil_on_a_dla_stays_in_float(built, version):
     assert "PREFER_PRECISION_CONSTRAINTS" in about["flags"]
     (layer,) = [layer for layer in about["layers"] if "scores" in layer["outputs"]]
     assert layer["precision"] == "HALF"
+    assert [other["outputs"] for other in about["layers"] if other["precision_is_set"]] == [layer["outputs"]]
     about = built(version, precision="int8", dla=0, ranges=RANGES)[0]
     assert "PREFER_PRECISION_CONSTRAINTS" not in about["flags"]
 

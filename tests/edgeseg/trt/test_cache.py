@@ -234,9 +234,11 @@ def test_one_builds_at_a_time(tmp_path):
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     left = tmp_path / "street-0123456789abcdef.4711.tmp.engine"
-    left.write_bytes(PLAN)
+    others = [tmp_path / name for name in ("report.tmp.pdf", "street.4711.tmp.mp4", "notes.tmp.engine")]
+    for path in [left] + others:
+        path.write_bytes(PLAN)
     with a_cache(tmp_path).locked(print):
-        assert not left.exists()
+        assert not left.exists() and all(path.exists() for path in others)  # the folder may hold files of the user
 
 
 def test_the_lock_is_free_after_a_failure(tmp_path):

@@ -42,6 +42,17 @@ def test_not_installed(absent, tmp_path):
     assert "sudo apt install python3-libnvinfer" in fault.fix and "pip install tensorrt" in fault.fix
 
 
+def test_older_than_8_2(monkeypatch):
+    """JetPack 4.6 before 4.6.1 has TensorRT 8.0, without the engine inspector."""
+    import types
+
+    old = types.ModuleType("tensorrt")
+    vars(old).update(Builder=object, __version__="8.0.1.6")
+    monkeypatch.setitem(sys.modules, "tensorrt", old)
+    fault = fault_of()
+    assert "TensorRT 8.0.1.6 is too old" in fault.message and "4.6.1" in fault.message and "apt" in fault.fix
+
+
 def test_installed_for_another_python(absent, tmp_path):
     """Python 3.9 on a TX2 (NVIDIA/TensorRT#1811): the bindings of JetPack are for 3.6."""
     install(tmp_path, "3.2")

@@ -96,6 +96,7 @@ def engine_layers(net: Any, how: Any) -> List[Dict[str, Any]]:
                 "outputs": list(node.outputs),
                 "types": {name: _type_in_engine(net, name, precision) for name in data_inputs + node.outputs},
                 "precision": precision,
+                "precision_is_set": layer.precision_is_set,
                 "device": "DLA" if on_dla and runs_on_dla(node.op) else "GPU",
             }
         )
