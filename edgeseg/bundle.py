@@ -38,7 +38,8 @@ def read_bundle(path: str) -> Bundle:
     """
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise UsageError("bundle {} does not exist".format(path), "give the path of a {} file".format(SUFFIX))
+        problem = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise UsageError("bundle {} {}".format(path, problem), "give the path of a {} file".format(SUFFIX))
     try:
         if os.path.getsize(path) > MAX_PAYLOAD_BYTES:
             raise BundleError("{} is larger than a bundle can be".format(path), "give a file made by `edgeseg export`")

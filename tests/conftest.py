@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 from edgeseg.palette import CAMVID
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job; what the tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ class Backend(BaseBackend):
         }
 
     def input(self) -> Any:
+        if self._engine.input is None:
+            raise RuntimeError("this Segmenter is closed")
         return self._engine.input
 
     def infer(self) -> Any:

@@ -97,6 +97,7 @@ def test_a_folder_that_is_absent_is_a_fault_of_the_machine(tmp_path):
 
 def test_absent_file(tmp_path):
     assert "does not exist" in refusal(tmp_path / "none.edgeseg", UsageError)
+    assert "is a folder" in refusal(tmp_path, UsageError)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", bytes(5000)])

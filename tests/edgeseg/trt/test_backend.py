@@ -104,6 +104,13 @@ def test_nan_in_a_later_frame_is_no_bug_of_ours(board, double, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_closed_segmenter_says_so(board, painting):
+    with edgeseg.Segmenter(board(), "tensorrt") as segmenter:
+        segmenter(painting[0])
+    with pytest.raises(RuntimeError, match="closed"):
+        segmenter(painting[0])
+
+
 def test_force_measures_the_kernels_anew(board, painting, monkeypatch):
     """The timing cache would give the same engine again."""
     from edgeseg.trt import provide
