@@ -137,6 +137,10 @@ def _heeding_ctrl_c(report: Callable[[Any], None]) -> Iterator[Callable[[Any], N
     before = signal.signal(signal.SIGINT, press)
     try:
         yield report_or_stop
+    except Exception:
+        if pressed:  # a library made an error of its own of it
+            raise KeyboardInterrupt
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import namedtuple
 
 import numpy as np
@@ -31,6 +33,19 @@ def run(*arguments):
     parser = argparse.ArgumentParser()
     train.configure(parser)
     return train.run(parser.parse_args([str(a) for a in arguments]))
+
+
+def test_ctrl_c_that_a_library_makes_an_error_of_its_own_of():
+    with pytest.raises(KeyboardInterrupt):
+        with train._heeding_ctrl_c(print):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+            except KeyboardInterrupt:
+                raise RuntimeError("not told why")
+    with pytest.raises(RuntimeError, match="its own"):
+        with train._heeding_ctrl_c(print):
+            raise RuntimeError("its own")
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 10), reason="this Python can train")
