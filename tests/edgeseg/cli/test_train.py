@@ -42,7 +42,7 @@ def test_ctrl_c_that_a_library_makes_an_error_of_its_own_of():
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(1)
             except KeyboardInterrupt:
-                raise RuntimeError("not told why")
+                raise RuntimeError("not told why") from None
     with pytest.raises(RuntimeError, match="its own"):
         with train._heeding_ctrl_c(print):
             raise RuntimeError("its own")
