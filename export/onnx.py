@@ -10,6 +10,7 @@ biases; the input of a convolution and the branch of a sum that no convolution c
 inputs of a concatenation share a scale.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
@@ -56,10 +57,7 @@ class _Emitter:
         self._constants: dict[str, TensorProto] = {}
         self._quantised: dict[str, str] = {}  # a tensor -> what comes out of its Q/DQ pair
         self._producers = {step.name: step for step in graph.steps}
-        self._readers: dict[str, int] = {}
-        for step in graph.steps:
-            for source in step.inputs:
-                self._readers[source] = self._readers.get(source, 0) + 1
+        self._readers = Counter(name for step in graph.steps for name in step.inputs)
         self._shared = _shared_ranges(graph)
         self._read_in_float = {name for step in graph.steps for name in step.inputs if not self._quantises(step, name)}
 
@@ -69,9 +67,8 @@ class _Emitter:
         self._normalise()
         for step in self._graph.steps:
             getattr(self, "_" + step.kind)(step)
-        logits = last.name
         if self._graph.float16:
-            logits = self._node("Cast", [logits], "logits_float32", to=TensorProto.FLOAT)
+            self._node("Cast", [last.name], "logits_float32", to=TensorProto.FLOAT)
         self._nodes[-1].output[0] = "logits"
         image_type = TensorProto.UINT8 if self._graph.input_type == "uint8" else TensorProto.FLOAT
         graph = helper.make_graph(
