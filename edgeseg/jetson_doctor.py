@@ -47,9 +47,9 @@ def _more_memory(board: Board, root: str) -> str:
     ram = read_ram(root)
     if ram is None:
         return ""
-    if board.is_jetson and ram.total <= SMALL_BOARD and ram.swap == ram.zram:
+    if board.is_jetson and ram.total <= SMALL_BOARD and not ram.disk_swap:
         return 'building an engine may end as "Killed"; a swap file: ' + SWAP_FILE
-    if ram.available + ram.swap - ram.zram < MIN_FREE:
+    if ram.obtainable < MIN_FREE:
         return "too little to build an engine; end the desktop: sudo systemctl isolate multi-user.target"
     return ""
 

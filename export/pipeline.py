@@ -12,7 +12,6 @@ from edgeseg.export.describe import manifest_of, reused
 from edgeseg.export.frames import Frames, dataset_frames, open_matching, pattern_frames
 from edgeseg.export.parity import MAX_IMAGES, PATTERN_FRAMES, compare
 from edgeseg.export.product import Images, Log, make_product
-from edgeseg.export.shipped import shipped_bundle
 from edgeseg.export.source import open_network
 from edgeseg.export.targets import check_dla, choose_precision, find_target
 from edgeseg.manifest import Manifest, TargetInfo
@@ -49,8 +48,8 @@ def export_bundle(request: ExportRequest, log: Log) -> Manifest:
     log(f"comparing with the float network on {frames.images} images ({frames.title})")
     comparison = compare(source.network, product.exported, frames, source.card.classes, info)
     comparison.parity.require()
-    if target.backend == "tflite" and precision == "int8" and dataset is None and count is not None:
-        manifest = reused(shipped_bundle(source), comparison)
+    if product.shipped:
+        manifest = reused(product.shipped, comparison)
     else:
         manifest = manifest_of(source, info, product, comparison)
     write_bundle(str(request.out), manifest, product.payloads)

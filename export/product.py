@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from edgeseg.bundle import Bundle
 from edgeseg.datasets import Dataset
 from edgeseg.errors import UsageError
 from edgeseg.export import calibrate
@@ -48,6 +49,15 @@ class Product(NamedTuple):
     output: OutputInfo
     exported: Exported
     calibration: dict[str, Any] | None
+    shipped: Bundle | None = None  # the bundle of the zoo whose payload this is, with figures of its own
+
+
+class Int8File(NamedTuple):
+    """A full-integer .tflite file, from which every int8 export takes its ranges."""
+
+    payload: bytes
+    calibration: dict[str, Any]
+    shipped: Bundle | None = None  # the bundle of the zoo that it came with
 
 
 class Images(NamedTuple):
@@ -68,22 +78,19 @@ def make_product(
 
 
 def _tflite(source: FloatNetwork, precision: str, images: Images, log: Log) -> Product:
-    report = None
-    if precision == "int8":
-        payload, report = _int8_tflite(source, images, log)
-    else:
-        log("converting to float32")
-        payload = to_float_tflite(source.network)
-    model = read_tflite(payload)
-    logits = model.tensors[model.outputs[0]]
     shape, grid = (1, *source.card.spec.imgsz, 3), (1, *_grid(source), len(source.card.classes))
     if precision == "int8":
+        payload, calibration, shipped = _int8_file(source, images, log)
+        model = read_tflite(payload)
+        logits = model.tensors[model.outputs[0]]
         input_info = InputInfo(shape, "uint8", "nhwc", "rgb", 1.0, 0.0, "stretch")
         output = OutputInfo(grid, "int8", "nhwc", "logits", "half_pixel", logits.scale[0], logits.zero_point[0])
-    else:
-        input_info = InputInfo(shape, "float32", "nhwc", "rgb", 1 / 127.5, -1.0, "stretch")
-        output = OutputInfo(grid, "float32", "nhwc", "logits", "half_pixel", 1.0, 0)
-    return Product({"tflite": payload}, input_info, output, ExportedNetwork(payload), report)
+        return Product({"tflite": payload}, input_info, output, ExportedNetwork(payload), calibration, shipped)
+    log("converting to float32")
+    payload = to_float_tflite(source.network)
+    input_info = InputInfo(shape, "float32", "nhwc", "rgb", 1 / 127.5, -1.0, "stretch")
+    output = OutputInfo(grid, "float32", "nhwc", "logits", "half_pixel", 1.0, 0)
+    return Product({"tflite": payload}, input_info, output, ExportedNetwork(payload), None)
 
 
 def _onnx(source: FloatNetwork, board: Board, precision: str, dla: int | None, images: Images, log: Log) -> Product:
@@ -95,9 +102,9 @@ def _onnx(source: FloatNetwork, board: Board, precision: str, dla: int | None, i
         weights="float16" if precision == "fp16" else "float32",
         float16=precision == "fp16" and board.oldest_tensorrt >= FLOAT16_TENSORRT,
     )
-    payloads, report = {}, None
+    payloads, calibration = {}, None
     if precision == "int8":
-        payload, report = _int8_tflite(source, images, log)
+        payload, calibration, _ = _int8_file(source, images, log)
         ranges = magnitudes(read_tflite(payload), graph.steps, graph.input_name)
         graph = graph._replace(ranges=ranges, keep_float=_kept_float(graph.steps, ranges, log))
     log(f"writing ONNX for TensorRT {board.tensorrt}, {precision}")
@@ -114,7 +121,7 @@ def _onnx(source: FloatNetwork, board: Board, precision: str, dla: int | None, i
     shape, grid = (1, *graph.imgsz, 3), (1, len(source.card.classes), *_grid(source))
     input_info = InputInfo(shape, graph.input_type, "nhwc", "rgb", 1.0, 0.0, "stretch")
     output = OutputInfo(grid, "float32", "nchw", "logits", "half_pixel", 1.0, 0)
-    return Product(payloads, input_info, output, exported, report)
+    return Product(payloads, input_info, output, exported, calibration)
 
 
 def _kept_float(steps: list[Step], ranges: dict[str, float], log: Log) -> tuple[str, ...]:
@@ -131,8 +138,7 @@ def _golden(exported: Exported, imgsz: tuple[int, int]) -> Golden:
     return Golden(image, exported.run(image)[0])
 
 
-def _int8_tflite(source: FloatNetwork, images: Images, log: Log) -> tuple[bytes, dict[str, Any]]:
-    """The full-integer .tflite file of a network, from which every int8 export takes its ranges; its calibration."""
+def _int8_file(source: FloatNetwork, images: Images, log: Log) -> Int8File:
     if images.dataset is None and images.number is not None:
         bundle = shipped_bundle(source)
         report = bundle.manifest.calibration
@@ -140,13 +146,13 @@ def _int8_tflite(source: FloatNetwork, images: Images, log: Log) -> tuple[bytes,
             f"no --data: taking the int8 file that ships with {source.zoo_name}, calibrated on "
             f"{calibrate.title(report)}; with --data it is converted and calibrated anew"
         )
-        return bundle.payloads["tflite"], report or {}
+        return Int8File(bundle.payloads["tflite"], report or {}, bundle)
     if images.dataset is None or images.number is None:
         calibration = calibrate.from_noise(source.card.spec.imgsz)
     else:
         calibration = calibrate.from_dataset(images.dataset, source.card.spec.imgsz, images.number)
     log(f"converting to int8, calibrated on {calibrate.title(calibration.report)}")
-    return to_int8_tflite(source.network, calibration.images), calibration.report
+    return Int8File(to_int8_tflite(source.network, calibration.images), calibration.report)
 
 
 def _grid(source: FloatNetwork) -> tuple[int, int]:

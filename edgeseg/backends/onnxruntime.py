@@ -117,17 +117,12 @@ def tensorrt_options(bundle: Bundle, version: str) -> Dict[str, str]:
     The names of its engine files tell networks apart by their tensors, not by their weights, so each payload has a
     folder of its own. Raises EnvironmentFault if it cannot be made.
     """
-    from edgeseg.trt.cache import VARIABLE, cache_folder
+    from edgeseg.trt.cache import cache_folder, explained
 
     digest = hashlib.sha256(bundle.payloads["onnx"]).hexdigest()[:16]
     folder = os.path.join(cache_folder(), "onnxruntime-{}-{}".format(version, digest))
-    try:
+    with explained(folder):
         os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(
-            "engines cannot be kept in {}: {}".format(folder, error.strerror),
-            "choose a folder that can be written: {}=FOLDER".format(VARIABLE),
-        )
     precision = bundle.manifest.target.precision
     options = {
         "trt_fp16_enable": str(precision != "fp32"),  # with int8 too: it is for the layers that are not int8

@@ -68,7 +68,7 @@ def _memory(ram: Optional[Ram], shared: bool) -> str:
 
 
 def _swaps(ram: Ram) -> Iterator[str]:
-    for size, kind in ((ram.swap - ram.zram, "disk"), (ram.zram, "zram")):
+    for size, kind in ((ram.disk_swap, "disk"), (ram.zram, "zram")):
         if size > 0:
             yield "{:.1f} GB {}".format(size / 1e9, kind)
 

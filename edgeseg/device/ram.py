@@ -14,6 +14,15 @@ class Ram(NamedTuple):
     swap: int  # all of it
     zram: int  # that part of it
 
+    @property
+    def disk_swap(self) -> int:
+        return self.swap - self.zram
+
+    @property
+    def obtainable(self) -> int:
+        """What one program can have: other programs can be moved to swap on a disk."""
+        return self.available + self.disk_swap
+
 
 def read_ram(root: str = "/") -> Optional[Ram]:
     """Memory and swap; None if /proc/meminfo cannot be read."""

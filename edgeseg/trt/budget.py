@@ -39,10 +39,9 @@ def available_bytes(memory: Memory, root: str = "/") -> int:
     """Bytes that a build can have; `root` is the folder that stands for "/".
 
     A Jetson has one DRAM, of which CUDA counts only the unused part and Linux also what it can give back;
-    elsewhere a build needs memory of both sides. Other programs can be moved to swap on a disk.
+    elsewhere a build needs memory of both sides.
     """
     gpu, ram = memory.free_bytes(), read_ram(root)
     if ram is None:
         return gpu
-    host = ram.available + ram.swap - ram.zram
-    return max(host, gpu) if memory.gpu.integrated else min(host, gpu)
+    return max(ram.obtainable, gpu) if memory.gpu.integrated else min(ram.obtainable, gpu)

@@ -128,11 +128,14 @@ def _tensors(network: Any) -> Iterator[Any]:
     for i in range(network.num_inputs):
         yield network.get_input(i)
     for i in range(network.num_layers):
-        layer = network.get_layer(i)
-        for k in range(layer.num_outputs):
-            tensor = layer.get_output(k)
-            if tensor is not None:
-                yield tensor
+        yield from _outputs(network.get_layer(i))
+
+
+def _outputs(layer: Any) -> Iterator[Any]:
+    for k in range(layer.num_outputs):
+        tensor = layer.get_output(k)
+        if tensor is not None:
+            yield tensor
 
 
 def _check_types(trt: Any, network: Any, recipe: Recipe) -> None:
@@ -186,9 +189,7 @@ def _keep_float(trt: Any, network: Any, config: Any, recipe: Recipe) -> None:
         return
     for i in range(network.num_layers):
         layer = network.get_layer(i)
-        outputs = [layer.get_output(k) for k in range(layer.num_outputs)]
-        names = {tensor.name for tensor in outputs if tensor is not None}
-        if names & kept and hasattr(layer, "precision"):
+        if kept & {tensor.name for tensor in _outputs(layer)} and hasattr(layer, "precision"):
             layer.precision = trt.DataType.HALF
     if "PREFER_PRECISION_CONSTRAINTS" in trt.BuilderFlag.__members__:
         config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)

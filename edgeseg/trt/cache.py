@@ -62,6 +62,15 @@ def cache_folder() -> str:
     return os.path.abspath(os.path.expanduser(os.path.join(base, "edgeseg", "engines")))
 
 
+@contextmanager
+def explained(folder: str) -> Iterator[None]:
+    """Turn an OSError of the block into an EnvironmentFault: engines cannot be kept in `folder`."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault("engines cannot be kept in {}: {}".format(folder, error.strerror), _ELSEWHERE)
+
+
 def engine_key(recipe: Recipe, version: str, gpu: Gpu) -> Dict[str, Any]:
     """Everything that an engine depends on; `version` is TensorRT's."""
     ranges = json.dumps(recipe.ranges, sort_keys=True).encode("utf-8")
@@ -113,7 +122,7 @@ class EngineCache:
 
     def prepare(self, need: int) -> None:
         """Make the folder; raise EnvironmentFault if it cannot be written or has less than `need` bytes to spare."""
-        with self._explained():
+        with explained(self.folder):
             os.makedirs(self.folder, exist_ok=True)
             os.close(os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644))
             free = shutil.disk_usage(self.folder).free
@@ -128,10 +137,10 @@ class EngineCache:
     @contextmanager
     def locked(self, say: Say) -> Iterator[None]:
         """Hold the folder: one build at a time on a board, or two would spoil each other's measurements."""
-        with self._explained():
+        with explained(self.folder):
             descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            with self._explained():
+            with explained(self.folder):
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -184,19 +193,9 @@ class EngineCache:
     def _lock_path(self) -> str:
         return os.path.join(self.folder, ".lock")
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise EnvironmentFault(
-                "engines cannot be kept in {}: {}".format(self.folder, error.strerror),
-                _ELSEWHERE,
-            )
-
     def _sync(self, path: str) -> None:
         """Have the disk hold it: robots are switched off without warning."""
-        with self._explained():
+        with explained(self.folder):
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
