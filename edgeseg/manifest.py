@@ -71,6 +71,8 @@ class Manifest(NamedTuple):
     calibration: Optional[Dict[str, Any]]
     parity: Optional[Dict[str, Any]]
     accuracy: Optional[Dict[str, Any]]
+    compilation: Optional[Dict[str, Any]]  # by the Edge TPU compiler: its version, what it mapped
+    verification: Optional[Dict[str, Any]]  # masks of the device against those of the CPU: `edgeseg verify`
     provenance: Dict[str, Any]
 
     def to_json(self) -> str:

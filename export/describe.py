@@ -38,6 +38,8 @@ def manifest_of(source: FloatNetwork, target: TargetInfo, product: Product, comp
         calibration=product.calibration,
         parity=comparison.parity._asdict(),
         accuracy=comparison.accuracy,
+        compilation=None,
+        verification=None,
         provenance=_provenance(source),
     )
 

@@ -11,7 +11,6 @@ from edgeseg.datasets import Dataset
 from edgeseg.errors import UsageError
 from edgeseg.export import calibrate
 from edgeseg.export.dla import dla_report, dla_summary
-from edgeseg.export.flatbuffer import read_tflite
 from edgeseg.export.fold import Step, fold
 from edgeseg.export.frames import pattern_frames
 from edgeseg.export.litert import ExportedNetwork
@@ -26,6 +25,7 @@ from edgeseg.export.tflite import to_float_tflite, to_int8_tflite
 from edgeseg.golden import Golden, pack_golden
 from edgeseg.manifest import InputInfo, OutputInfo
 from edgeseg.preprocess import resize
+from edgeseg.tflite.model import read_tflite
 
 Log = Callable[[str], None]
 

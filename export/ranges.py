@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from edgeseg.errors import CheckFailed
-from edgeseg.export.flatbuffer import TfliteModel
 from edgeseg.export.fold import Step
+from edgeseg.tflite.model import TfliteModel
 
 INT8_MAX = 127  # symmetric, so -128 is not used
 MAX_NOISE_STEPS = 2.0

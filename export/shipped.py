@@ -2,10 +2,11 @@
 
 from edgeseg.bundle import Bundle, read_bundle
 from edgeseg.errors import BundleError, UsageError
-from edgeseg.export.flatbuffer import check_full_integer, read_tflite
 from edgeseg.export.source import FloatNetwork
 from edgeseg.export.tflite import input_problems
 from edgeseg.models.zoo import zoo_bundle
+from edgeseg.tflite.checks import check_full_integer
+from edgeseg.tflite.model import read_tflite
 
 
 def shipped_bundle(source: FloatNetwork) -> Bundle:

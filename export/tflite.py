@@ -7,8 +7,9 @@ import keras
 import numpy as np
 
 from edgeseg.errors import CheckFailed, UsageError
-from edgeseg.export.flatbuffer import TfliteModel, check_full_integer, check_static, read_tflite
 from edgeseg.export.quiet import quiet
+from edgeseg.tflite.checks import check_full_integer, check_static
+from edgeseg.tflite.model import TfliteModel, read_tflite
 
 INPUT_SCALE = 2 / 255  # of a uint8 pixel, so that 0..255 are -1..1
 

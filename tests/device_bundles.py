@@ -38,6 +38,8 @@ def manifest(role: str, payload: bytes, precision: str, scale: float = 1.0, zero
         calibration=None,
         parity=None,
         accuracy=None,
+        compilation=None,
+        verification=None,
         provenance={"made_by": "tests/device_bundles.py"},
     )
 
@@ -76,8 +78,8 @@ def tflite_payload(precision: str) -> tuple[bytes, float, int]:
     import_tensorflow()
     import keras
 
-    from edgeseg.export.flatbuffer import read_tflite
     from edgeseg.export.tflite import to_float_tflite, to_int8_tflite
+    from edgeseg.tflite.model import read_tflite
 
     image = keras.Input((HEIGHT, WIDTH, 3))
     cells = keras.layers.AveragePooling2D(8)(image)

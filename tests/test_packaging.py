@@ -92,6 +92,6 @@ def test_public_names() -> None:
 
     modules = {"backends", "bench", "bundle", "cli", "datasets", "draw", "errors", "export", "manifest", "metrics"}
     modules |= {"models", "opencv", "palette", "postprocess", "preprocess", "segmentation", "segmenter", "stream"}
-    modules |= {"device", "doctor", "golden", "jetson_doctor", "quiet", "trt", "version", "zoo"}
+    modules |= {"coral", "device", "doctor", "golden", "jetson_doctor", "quiet", "tflite", "trt", "version", "zoo"}
     visible = {name for name in vars(edgeseg) if not name.startswith("_")}
     assert visible - modules == set(edgeseg.__all__) - {"__version__"}

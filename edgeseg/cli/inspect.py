@@ -79,11 +79,12 @@ def _bundle(path: str) -> Dict[str, Any]:
 
 
 def _tflite(data: bytes) -> Dict[str, Any]:
-    from edgeseg.export.flatbuffer import check_full_integer, read_tflite
+    from edgeseg.tflite.checks import check_full_integer
+    from edgeseg.tflite.model import read_tflite
 
     model = read_tflite(data)
     sides = {
-        side: [dict(model.tensors[i]._asdict()) for i in indices]
+        side: [{k: v for k, v in model.tensors[i]._asdict().items() if k != "data"} for i in indices]
         for side, indices in (("inputs", model.inputs), ("outputs", model.outputs))
     }
     operators = [{"name": name, "version": version, "count": n} for name, version, n in model.operator_counts()]

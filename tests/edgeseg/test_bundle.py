@@ -29,6 +29,8 @@ def manifest():
         calibration={"images": 3, "coverage": {"Sky": 0.25}},
         parity={"agreement": 0.99},
         accuracy=None,
+        compilation=None,
+        verification=None,
         provenance={"edgeseg": "0.1.0"},
     )
 

@@ -170,7 +170,7 @@ def test_other_files(tmp_path, int8_bundle, xavier_bundle, capsys):
         "edgeseg.models.zoo",
         "edgeseg.cli.inspect",
         "edgeseg.cli.inspect_onnx",
-        "edgeseg.export.flatbuffer",
+        "edgeseg.tflite.model",
     ],
 )
 def test_light_imports(module):

@@ -195,8 +195,8 @@ def test_learned_upsampling_becomes_full_integer():
     import numpy as np
     from keras import layers
 
-    from edgeseg.export.flatbuffer import read_tflite
     from edgeseg.export.tflite import to_int8_tflite
+    from edgeseg.tflite.model import read_tflite
 
     image = keras.Input((32, 32, 3))
     x = layers.ReLU(6.0)(layers.Conv2D(8, 3, 2, padding="same")(image))

@@ -5,10 +5,10 @@ import pytest
 
 from edgeseg.bundle import read_bundle
 from edgeseg.errors import CheckFailed
-from edgeseg.export.flatbuffer import read_tflite
 from edgeseg.export.fold import Step, fold
 from edgeseg.export.ranges import activation_ranges, magnitudes, noisy_convolutions
 from edgeseg.models.file import load_network
+from edgeseg.tflite.model import read_tflite
 
 
 @pytest.fixture(scope="module")

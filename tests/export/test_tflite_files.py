@@ -6,7 +6,8 @@ import pytest
 
 from edgeseg.bundle import read_bundle
 from edgeseg.errors import BundleError
-from edgeseg.export.flatbuffer import _OPERATORS, _TYPES, check_full_integer, check_static, read_tflite
+from edgeseg.tflite.checks import check_full_integer, check_static
+from edgeseg.tflite.model import _OPERATORS, _TYPES, read_tflite
 
 
 def test_names_are_those_of_the_schema():
@@ -21,7 +22,7 @@ def test_what_the_interpreter_says(int8_bundle):
     data = read_bundle(str(int8_bundle)).payloads["tflite"]
     interpreter = Interpreter(model_content=data)
     model = read_tflite(data)
-    assert model.bytes == len(data)
+    assert model.size == len(data)
     for side, indices in (("input", model.inputs), ("output", model.outputs)):
         (detail,) = getattr(interpreter, f"get_{side}_details")()
         tensor = model.tensors[indices[0]]

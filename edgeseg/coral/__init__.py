@@ -1,0 +1,1 @@
+"""Google Coral: what the Edge TPU takes, its compiler, and its library."""
