@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import zipfile
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from edgeseg.errors import EnvironmentFault, UsageError
 from edgeseg.manifest import Manifest
@@ -16,6 +16,7 @@ _CARD = "edgeseg.json"  # of edgeseg.models.file, which imports Keras
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .edgeseg, .tflite, .onnx or .keras file")
+    parser.add_argument("--target", help="coral: also what the Edge TPU compiler will make of a .tflite file")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
@@ -23,32 +24,36 @@ def run(args: argparse.Namespace) -> int:
     """Inspect; returns 0, also where rules are broken: it informs. Raises BundleError for a damaged bundle or .tflite
     file, UsageError for another one.
     """
-    report = _report(os.path.expanduser(args.file))
+    report = _report(os.path.expanduser(args.file), args.target)
     lines = report.pop("text")
     print(json.dumps(report, indent=1, sort_keys=True) if args.json else "\n".join(lines))
     return 0
 
 
-def _report(path: str) -> Dict[str, Any]:
+def _report(path: str, target: Optional[str]) -> Dict[str, Any]:
     """Facts of the file, and under "text" the lines to print."""
     from edgeseg.bundle import MAX_PAYLOAD_BYTES
+    from edgeseg.cli.inspect_coral import check_target
     from edgeseg.cli.inspect_onnx import looks_like_onnx, onnx_report
 
+    check_target(target)
     if not os.path.isfile(path):
         raise UsageError("{} is not a file".format(path), "give a .edgeseg, .tflite, .onnx or .keras file")
     try:
         with open(path, "rb") as file:
             head = file.read(8)
             if head[4:8] == b"TFL3":
-                return _tflite(head + file.read())
+                return _tflite(head + file.read(), target)
             if looks_like_onnx(head) or (path.endswith(".onnx") and not head.startswith(b"PK")):
+                check_target(target, path)
                 return onnx_report(path, head + file.read(MAX_PAYLOAD_BYTES))
     except OSError as error:
         raise EnvironmentFault("{} cannot be read: {}".format(path, error), "check the disk and permissions")
     card = _card(path)
     if card is not None:
+        check_target(target, path)
         return {"network": card, "text": network_lines(card)}
-    return _bundle(path)
+    return _bundle(path, target)
 
 
 def _card(path: str) -> Any:
@@ -60,8 +65,9 @@ def _card(path: str) -> Any:
         return None
 
 
-def _bundle(path: str) -> Dict[str, Any]:
+def _bundle(path: str, target: Optional[str]) -> Dict[str, Any]:
     from edgeseg.bundle import read_bundle
+    from edgeseg.cli import inspect_coral
 
     bundle = read_bundle(path)
     manifest = bundle.manifest
@@ -75,10 +81,16 @@ def _bundle(path: str) -> Dict[str, Any]:
         rules = bundle_report(bundle)
         lines += rules.pop("text")
         report.update(rules)
+    if target or manifest.target.name == inspect_coral.TARGET:
+        mapping = inspect_coral.bundle_report(bundle)
+        lines += mapping.pop("text")
+        report.update(mapping)
     return dict(report, text=lines)
 
 
-def _tflite(data: bytes) -> Dict[str, Any]:
+def _tflite(data: bytes, target: Optional[str]) -> Dict[str, Any]:
+    from edgeseg.cli.inspect_coral import coral_report
+    from edgeseg.coral.package import is_compiled
     from edgeseg.tflite.checks import check_full_integer
     from edgeseg.tflite.model import read_tflite
 
@@ -91,15 +103,22 @@ def _tflite(data: bytes) -> Dict[str, Any]:
     problems = check_full_integer(model)
     rows = [("operator", "version", "count")] + [tuple(str(v) for v in op) for op in model.operator_counts()]
     lines = ["{:.2f} MB, {} operators, {} tensors".format(len(data) / 1e6, len(model.operators), len(model.tensors))]
-    lines += table(rows)
+    if not target or is_compiled(model):  # else the preflight has this table, and more
+        lines += table(rows)
     for side, tensors in sorted(sides.items()):
         for t in tensors:
             quantised = ", scale {:.6g}, zero point {}".format(t["scale"][0], t["zero_point"][0]) if t["scale"] else ""
             lines.append(
                 "{}: {} {} {}{}".format(side[:-1], t["name"], t["type"], list(t["shape_signature"]), quantised)
             )
-    lines.append("full-integer: " + ("yes" if not problems else "no\n  " + "\n  ".join(problems)))
-    return dict(sides, operators=operators, bytes=len(data), full_integer_problems=problems, text=lines)
+    report: Dict[str, Any] = dict(sides, operators=operators, bytes=len(data), full_integer_problems=problems)
+    if not is_compiled(model):
+        lines.append("full-integer: " + ("yes" if not problems else "no\n  " + "\n  ".join(problems)))
+    if target or is_compiled(model):
+        mapping = coral_report(model)
+        lines += mapping.pop("text")
+        report.update(mapping)
+    return dict(report, text=lines)
 
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> List[str]:
@@ -126,16 +145,18 @@ def network_lines(card: Dict[str, Any]) -> List[str]:
 def bundle_lines(manifest: Manifest, packed: Dict[str, int]) -> List[str]:
     """Lines on the whole of a manifest; `packed` is the size in the archive of each member."""
     net, target = manifest.network, manifest.target
+    macs = "unknown" if net.macs is None else "{:.2f} G".format(net.macs / 1e9)
     lines = [
         "bundle for {}: backend {}, {}".format(target.name, target.backend, target.precision),
-        "network: {} width {:g}, {}x{} (height x width), stride {}, {:.2f} M parameters, {:.2f} G MACs".format(
-            net.architecture, net.width, net.imgsz[0], net.imgsz[1], net.stride, net.parameters / 1e6, net.macs / 1e9
+        "network: {} width {:g}, {}x{} (height x width), stride {}, {:.2f} M parameters, {} MACs".format(
+            net.architecture, net.width, net.imgsz[0], net.imgsz[1], net.stride, net.parameters / 1e6, macs
         ),
-        "input: {0.dtype} {1} {0.layout} {0.color}, value = pixel * {0.scale:g} + {0.offset:g}, fit {0.fit}".format(
+        "input: {0.dtype} {1} {0.layout} {0.color}, {0.formula}, fit {0.fit}".format(
             manifest.input, list(manifest.input.shape)
         ),
-        "output: {0.kind} {0.dtype} {1} {0.layout}, logit = (value - {0.zero_point}) * {0.scale:.6g}, "
-        "resize {0.resize}".format(manifest.output, list(manifest.output.shape)),
+        "output: {0.kind} {0.dtype} {1} {0.layout}, {0.formula}, resize {0.resize}".format(
+            manifest.output, list(manifest.output.shape)
+        ),
         "payloads",
     ]
     rows = [("role", "path", "bytes", "packed", "sha256")]

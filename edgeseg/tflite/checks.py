@@ -4,13 +4,13 @@ from typing import List, Tuple
 
 from edgeseg.tflite.model import CONVOLUTIONS, Operator, TfliteModel
 
-_FLOAT_TYPES = ("float32", "float16", "float64", "bfloat16", "complex64", "complex128")
+FLOATS = ("float32", "float16", "float64", "bfloat16", "complex64", "complex128")
 
 
 def check_full_integer(model: TfliteModel) -> List[str]:
     """What keeps `model` from being a static full-integer network, uint8 in and int8 out; [] if nothing."""
     problems = check_static(model)
-    floats = [t.name for t in model.tensors if t.type in _FLOAT_TYPES]
+    floats = [t.name for t in model.tensors if t.type in FLOATS]
     if floats:
         problems.append(f"{len(floats)} float tensor(s), first {floats[0]}")
     problems += _border_problems(model, "input", model.inputs, "uint8")

@@ -36,6 +36,7 @@ uint16 int4 bfloat16
 """
 _OPERATORS = _OPERATOR_NAMES.split()
 _TYPES = _TYPE_NAMES.split()
+_MAX_RANK = 16  # no kernel of TensorFlow Lite takes more than 8
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")  # input 1 is the kernel in each
 
 # schema.fbs, the tables of options: name -> (field number, struct format, default), of those that are asked for.
@@ -71,7 +72,8 @@ _OPTIONS: Dict[str, Dict[str, Tuple[int, str, int]]] = {
     "SUB": _FUSED,
     "MUL": _FUSED,
     "DIV": _FUSED,
-    "FULLY_CONNECTED": _FUSED,
+    "FULLY_CONNECTED": {"activation": (0, _ACTIVATION, 0), "weights_format": (1, "<b", 0)},
+    "PACK": {"axis": (1, _INT, 0)},
     "RESIZE_BILINEAR": {"align_corners": (2, _BOOL, 0), "half_pixel": (3, _BOOL, 0)},
     "RESIZE_NEAREST_NEIGHBOR": {"align_corners": (0, _BOOL, 0), "half_pixel": (1, _BOOL, 0)},
     "MEAN": {"keep_dims": (0, _BOOL, 0)},
@@ -233,6 +235,8 @@ def _tensor(table: Table, buffers: List[bytes]) -> Tensor:
     kind = table.scalar(1, "<b", 0)
     quantization = table.table(4)
     shape = table.vector(0, "i")
+    if len(shape) > _MAX_RANK:
+        raise ValueError(f"a tensor of {len(shape)} dimensions")
     return Tensor(
         name=table.text(3),
         shape=shape,

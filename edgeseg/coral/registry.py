@@ -1,0 +1,37 @@
+"""Operators that the parser of Edge TPU compiler 16.0 (July 2021) knows, and the highest version of each.
+
+The compiler parses a file with TensorFlow Lite's registry of its time, before it looks at what the Edge TPU takes. An
+operator that is not in it, or of a later version, ends the whole compilation ("Didn't find op for builtin opcode ...").
+The table is TensorFlow 2.5's tensorflow/lite/kernels/register.cc: libedgetpu of the same release is built from that
+version, and each failure that was reported agrees with it: CONV_2D 6 (google-coral/edgetpu#631), TRANSPOSE_CONV 4
+(#845), QUANTIZE 3 (#879), EXP 2 (google-coral/libedgetpu#71). That the compiler has exactly this table is inferred.
+"""
+
+from typing import Dict
+
+COMPILER = "16.0"
+TENSORFLOW = (2, 5, 0)
+
+_VERSIONS = {
+    1: """HARD_SWISH RELU_N1_TO_1 L2_POOL_2D EMBEDDING_LOOKUP_SPARSE LSH_PROJECTION HASHTABLE_LOOKUP
+    LOCAL_RESPONSE_NORMALIZATION RESHAPE SKIP_GRAM EXP LOG CAST PRELU FLOOR CEIL ROUND NEG SELECT_V2 SIN COS REDUCE_PROD
+    REDUCE_ANY EXPAND_DIMS SQRT SHAPE RANK POW ONE_HOT LOGICAL_OR LOGICAL_AND LOGICAL_NOT SQUARE ZEROS_LIKE FLOOR_MOD
+    RANGE UNIQUE ADD_N WHERE ELU REVERSE_SEQUENCE MATRIX_DIAG MATRIX_SET_DIAG IF WHILE NON_MAX_SUPPRESSION_V4
+    NON_MAX_SUPPRESSION_V5 SCATTER_ND DENSIFY SEGMENT_SUM CUMSUM CALL_ONCE RFFT2D CONV_3D IMAG REAL COMPLEX_ABS
+    HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE""",
+    2: """L2_NORMALIZATION SPACE_TO_DEPTH DEPTH_TO_SPACE DIV SPLIT_V SQUEEZE TOPK_V2 LOG_SOFTMAX ARG_MAX ARG_MIN GREATER
+    GREATER_EQUAL LESS LESS_EQUAL SELECT TILE SUM RSQRT FAKE_QUANT FLOOR_DIV LEAKY_RELU SQUARED_DIFFERENCE MIRROR_PAD
+    QUANTIZE""",
+    3: """ABS RELU RELU6 TANH LOGISTIC AVERAGE_POOL_2D MAX_POOL_2D RNN BIDIRECTIONAL_SEQUENCE_RNN
+    UNIDIRECTIONAL_SEQUENCE_RNN EMBEDDING_LOOKUP SOFTMAX CONCATENATION ADD SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND
+    BIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_LSTM PAD PADV2 MEAN TRANSPOSE_CONV REDUCE_MAX REDUCE_MIN
+    SPARSE_TO_DENSE EQUAL NOT_EQUAL PACK FILL REVERSE_V2 GATHER_ND BROADCAST_TO""",
+    4: "SVDF MUL LSTM RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SPLIT DEQUANTIZE MAXIMUM MINIMUM UNPACK BATCH_MATMUL",
+    5: "CONV_2D GATHER TRANSPOSE SUB STRIDED_SLICE SLICE",
+    6: "DEPTHWISE_CONV_2D",
+    9: "FULLY_CONNECTED",
+}
+HIGHEST_VERSION: Dict[str, int] = {name: version for version, names in _VERSIONS.items() for name in names.split()}
+# Of Google's own, which the compiler leaves on the CPU; any other custom operator ends the compilation
+# ("Encountered unresolved custom op").
+CUSTOM = ("CUSTOM TFLite_Detection_PostProcess", "CUSTOM PosenetDecoderOp")
