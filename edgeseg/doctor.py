@@ -1,6 +1,6 @@
 """What `edgeseg doctor` looks at. No network, no installs, nothing is changed.
 
-What only a Jetson has is in edgeseg.jetson_doctor.
+What only a Jetson has is in edgeseg.jetson_doctor, what comes with a Coral Edge TPU in edgeseg.coral_doctor.
 """
 
 import functools
@@ -50,6 +50,10 @@ def examine(root: str = "/") -> List[Finding]:
         from edgeseg import jetson_doctor  # needs this module
 
         checks += [(check.__name__, functools.partial(check, board, root)) for check in jetson_doctor.CHECKS]
+    if _has_coral(root):
+        from edgeseg import coral_doctor
+
+        checks += [(check.__name__, functools.partial(check, root)) for check in coral_doctor.CHECKS]
     findings: List[Finding] = []
     for name, check in checks:
         try:
@@ -58,6 +62,14 @@ def examine(root: str = "/") -> List[Finding]:
             text = "{}: {}".format(type(error).__name__, error)
             findings.append(Finding("fault", name.strip("_"), text, "reinstall it"))
     return findings
+
+
+def _has_coral(root: str = "/") -> bool:
+    """Whether an Edge TPU or its library is here."""
+    from edgeseg.coral.devices import seen_tpus
+    from edgeseg.coral.library import VARIABLE, library_paths
+
+    return bool(os.environ.get(VARIABLE) or library_paths(root) or seen_tpus(root))
 
 
 def _machine() -> Iterator[Finding]:
@@ -135,8 +147,13 @@ def _runtimes() -> Iterator[Finding]:
     for entry in BACKENDS:
         package = available_package(entry) if entry.role else None
         usable += bool(package)
-        if not entry.role or entry.name == "tensorrt":
-            continue  # TensorRT is looked at together with its GPU
+        if entry.name == "edgetpu" and not _has_coral():
+            from edgeseg.coral.library import how_to_install
+
+            text = "no Edge TPU is attached, and libedgetpu is not installed"
+            yield Finding("note", entry.name, text, how_to_install())
+        if not entry.role or entry.name in ("tensorrt", "edgetpu"):
+            continue  # these are looked at together with their device
         if package:
             yield _imported(entry, package)
         else:
