@@ -47,7 +47,8 @@ def plain_loop_fps(bundle: Bundle, video: str, threads: int, folder: str) -> flo
 
 def _interpreter(bundle: Bundle, threads: int) -> Any:
     package = available_package(BACKENDS[0])
-    if package is None or bundle.manifest.input.dtype != "uint8" or "tflite" not in bundle.payloads:
+    is_plain = bundle.manifest.input.dtype == "uint8" and bundle.manifest.output.kind == "logits"
+    if package is None or not is_plain or "tflite" not in bundle.payloads:
         raise EnvironmentFault("the plain loop needs LiteRT and an int8 bundle for it", BACKENDS[0].install)
     module = importlib.import_module(INTERPRETER_MODULES[package])
     interpreter = module.Interpreter(model_content=bundle.payloads["tflite"], num_threads=threads)

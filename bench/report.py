@@ -21,7 +21,7 @@ class Speed(NamedTuple):
     one: RunFigures  # a run with one inference thread
     all: RunFigures  # a run with all cores
     plain_fps: Optional[float]  # the plain loop on the same video, all cores; None where it cannot run
-    upsampling_ms: Dict[str, float]  # logits to mask, three ways
+    upsampling_ms: Dict[str, float]  # the network's output to a mask, by way
 
 
 def measure_speed(bundle: Bundle, source: Optional[str], device: str, threads: int, frames: Optional[int]) -> Speed:
@@ -91,11 +91,8 @@ def to_lines(figures: Dict[str, Any]) -> List[str]:
         lines.append("plain loop       {:6.1f} FPS   edgeseg is {:.2f}x".format(figures["plain_loop_fps"], ratio))
     for title, values in (("latency", figures["latency_ms"]), ("stages", one["stages_ms"])):
         lines.append("{:<17}".format(title) + "   ".join("{} {:.2f} ms".format(*item) for item in values.items()))
-    upsampling = figures["upsampling_ms"]
-    lines.append(
-        "upsampling       {border_only:.2f} ms at class borders only, {every_pixel:.2f} ms at every pixel, "
-        "{opencv:.2f} ms with OpenCV and argmax".format(**upsampling)
-    )
+    ways = ["{:.2f} ms {}".format(ms, _WAYS[way]) for way, ms in figures["upsampling_ms"].items()]
+    lines.append("upsampling       " + ", ".join(ways))
     if "miou" in figures:
         lines.append(
             "accuracy         mIoU {:.1f}   pixels {:.1f} %   ({} images)".format(
@@ -105,6 +102,14 @@ def to_lines(figures: Dict[str, Any]) -> List[str]:
         for name, value in figures["iou"].items():
             lines.append("  {:<15}{:>6}".format(name, "-" if value is None else "{:.1f}".format(100 * value)))
     return lines
+
+
+_WAYS = {
+    "border_only": "at class borders only",
+    "every_pixel": "at every pixel",
+    "opencv": "with OpenCV and argmax",
+    "nearest": "for class ids",
+}
 
 
 def _bare(threads: str, ms: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeseg.bundle import Bundle
 from edgeseg.opencv import load_cv2
-from edgeseg.postprocess import Upsampler
+from edgeseg.postprocess import ClassSampler
 from edgeseg.segmenter import Segmenter
 from edgeseg.stream import open_source
 
@@ -21,7 +21,8 @@ def upsampling_ms(bundle: Bundle, uri: str, device: str) -> Dict[str, float]:
     """Median milliseconds from logits to mask, three ways, on the first frames of `uri`.
 
     "border_only" is what edgeseg does; "every_pixel" gives the same mask by interpolating all pixels;
-    "opencv" is cv2.resize of all channels and numpy.argmax, as most programs do it.
+    "opencv" is cv2.resize of all channels and numpy.argmax, as most programs do it. A network that gives class ids
+    has one way, "nearest".
     """
     cv2 = load_cv2()
     grids: List[Array] = []
@@ -29,7 +30,9 @@ def upsampling_ms(bundle: Bundle, uri: str, device: str) -> Dict[str, float]:
         for frame in itertools.islice(source, FRAMES):
             grids.append(segmenter.logits(frame.image)[0])
             size = frame.image.shape[:2]
-    upsampler = Upsampler(grids[0].shape, size)
+        upsampler = segmenter.sampler(size)
+    if isinstance(upsampler, ClassSampler):
+        return {"nearest": _median_ms(upsampler, grids)}
 
     def opencv(logits: Array) -> Array:
         large = cv2.resize(logits.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)

@@ -16,31 +16,58 @@ class NetworkInfo(NamedTuple):
     imgsz: Tuple[int, int]  # height, width in pixels
     stride: int  # input pixels per logit
     parameters: int
-    macs: int  # multiply-accumulates of one frame
+    macs: Optional[int]  # multiply-accumulates of one frame; None: unknown, hidden in a compiled file
+
+    @property
+    def cells(self) -> Tuple[int, int]:
+        """Height and width of the output; a cell that the input fills in part counts as one."""
+        return -(-self.imgsz[0] // self.stride), -(-self.imgsz[1] // self.stride)
 
 
 class InputInfo(NamedTuple):
-    """The input tensor. A value of it is `pixel * scale + offset`; both are 1 and 0 for uint8."""
+    """The input tensor. A value of it is `pixel * scale + offset`, with a scale and an offset for each channel in the
+    order of `color`; in an integer tensor rounded and limited to what its type holds.
+    """
 
     shape: Tuple[int, int, int, int]
-    dtype: str  # uint8 | float32
+    dtype: str  # uint8 | int8 | float32
     layout: str  # nhwc | nchw
     color: str  # rgb | bgr
-    scale: float
-    offset: float
+    scale: Tuple[float, float, float]
+    offset: Tuple[float, float, float]
     fit: str  # stretch | letterbox
+
+    @property
+    def formula(self) -> str:
+        """How a pixel becomes a value, for people."""
+        scale, offset = (
+            "{:g}".format(v[0]) if len(set(v)) == 1 else "({:g}, {:g}, {:g})".format(*v)
+            for v in (self.scale, self.offset)
+        )
+        return "value = pixel * {} + {}".format(scale, offset)
 
 
 class OutputInfo(NamedTuple):
-    """The output tensor. A logit is `(value - zero_point) * scale`."""
+    """The output tensor: logits, each of which is `(value - zero_point) * scale`, or class ids as they are.
 
-    shape: Tuple[int, int, int, int]
-    dtype: str  # int8 | uint8 | float32
+    `resize` says where the input has its samples: with half_pixel at the centres of cells of equal size, with
+    align_corners the first and last are those of the first and last pixel (tf.compat.v1.image.resize_bilinear).
+    """
+
+    shape: Tuple[int, ...]  # classes also (1, h, w)
+    dtype: str  # logits: int8 | uint8 | float32; classes also int32 | int64
     layout: str
-    kind: str  # logits
-    resize: str  # half_pixel: pixel centres at (i + 0.5) of their grid
+    kind: str  # logits | classes
+    resize: str  # half_pixel | align_corners
     scale: float
     zero_point: int
+
+    @property
+    def formula(self) -> str:
+        """What a value means, for people."""
+        if self.kind == "classes":
+            return "a value is a class id"
+        return "logit = (value - {}) * {:.6g}".format(self.zero_point, self.scale)
 
 
 class TargetInfo(NamedTuple):
@@ -81,15 +108,15 @@ class Manifest(NamedTuple):
 
 
 _CHOICES = {
-    ("input", "dtype"): ("uint8", "float32"),
+    ("input", "dtype"): ("uint8", "int8", "float32"),
     ("input", "layout"): ("nhwc", "nchw"),
     ("input", "color"): ("rgb", "bgr"),
     ("input", "fit"): ("stretch", "letterbox"),
-    ("output", "dtype"): ("int8", "uint8", "float32"),
     ("output", "layout"): ("nhwc", "nchw"),
-    ("output", "kind"): ("logits",),
-    ("output", "resize"): ("half_pixel",),
+    ("output", "kind"): ("logits", "classes"),
+    ("output", "resize"): ("half_pixel", "align_corners"),
 }
+_DTYPES = {"logits": ("int8", "uint8", "float32"), "classes": ("int8", "uint8", "int32", "int64", "float32")}
 
 
 def parse_manifest(text: str) -> Manifest:
@@ -142,7 +169,7 @@ _NESTED: Dict[str, Any] = {
     "target": TargetInfo,
 }
 _LISTS: Dict[str, Any] = {"classes": SegClass, "payloads": PayloadInfo}
-_LENGTHS = {"network.imgsz": 2, "input.shape": 4, "output.shape": 4, "classes.color": 3}
+_LENGTHS = {"network.imgsz": (2,), "input.shape": (4,), "output.shape": (3, 4), "classes.color": (3,)}
 
 
 def _value(kind: Any, raw: Any, where: str) -> Any:
@@ -152,11 +179,15 @@ def _value(kind: Any, raw: Any, where: str) -> Any:
         if not isinstance(raw, list) or not raw:
             raise _fail(where, "is not a list with entries")
         return tuple(_record(_LISTS[where], item, "{}[{}]".format(where, i)) for i, item in enumerate(raw))
-    length = _LENGTHS.get(re.sub(r"\[\d+\]", "", where))
-    if length:
-        if not isinstance(raw, list) or len(raw) != length or not all(_is_count(v) for v in raw):
-            raise _fail(where, "is not a list of {} non-negative integers".format(length))
+    lengths = _LENGTHS.get(re.sub(r"\[\d+\]", "", where))
+    if lengths:
+        if not isinstance(raw, list) or len(raw) not in lengths or not all(_is_count(v) for v in raw):
+            raise _fail(where, "is not a list of {} non-negative integers".format(" or ".join(map(str, lengths))))
         return tuple(raw)
+    if kind == Tuple[float, float, float]:
+        if not isinstance(raw, list) or len(raw) != 3:
+            raise _fail(where, "is {!r}, not a list of 3 numbers".format(raw))
+        return tuple(_scalar(float, v, where) for v in raw)
     return _scalar(kind, raw, where)
 
 
@@ -172,7 +203,7 @@ def _scalar(kind: Any, raw: Any, where: str) -> Any:
     if raw is None and where != "provenance":
         return None
     if kind == Optional[int]:
-        if not _is_count(raw):
+        if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
             raise _fail(where, "is {!r}, not a number or null".format(raw))
         return raw
     if not isinstance(raw, dict):
@@ -195,30 +226,42 @@ def _check_meaning(manifest: Manifest) -> None:
     wrong = [c.name for c in manifest.classes if not c.name or max(c.color) > 255]
     if wrong:
         raise _fail("classes", "have an empty name or a colour outside 0..255: {}".format(wrong))
-    for name in ("parameters", "macs"):
-        if getattr(manifest.network, name) < 0:
-            raise _fail("network." + name, "is below 0")
+    if manifest.network.parameters < 0:
+        raise _fail("network.parameters", "is below 0")
     _check_shapes(manifest)
+    _check_values(manifest.input, manifest.output)
 
 
 def _check_shapes(manifest: Manifest) -> None:
-    height, width = manifest.network.imgsz
-    stride = manifest.network.stride
-    if height < 1 or width < 1 or stride < 1 or height % stride or width % stride:
-        raise _fail("network", "size {}x{} does not fit stride {}".format(height, width, stride))
-    wanted = {
-        "input": _shape(manifest.input.layout, height, width, 3),
-        "output": _shape(manifest.output.layout, height // stride, width // stride, len(manifest.classes)),
-    }
-    for part, shape in wanted.items():
+    (height, width), output = manifest.network.imgsz, manifest.output
+    if height < 1 or width < 1 or manifest.network.stride < 1:
+        raise _fail("network", "has size {}x{} and stride {}".format(height, width, manifest.network.stride))
+    wanted = {"input": [_shape(manifest.input.layout, height, width, 3)]}
+    rows, columns = manifest.network.cells
+    if output.kind == "logits":
+        wanted["output"] = [_shape(output.layout, rows, columns, len(manifest.classes))]
+    else:
+        wanted["output"] = [_shape(output.layout, rows, columns, 1), (1, rows, columns)]
+    for part, shapes in wanted.items():
         found = getattr(manifest, part).shape
-        if found != shape:
-            raise _fail(part + ".shape", "is {}, but network and classes ask for {}".format(found, shape))
-    if not manifest.output.scale > 0:
+        if found not in shapes:
+            asked = " or ".join(map(str, shapes))
+            raise _fail(part + ".shape", "is {}, but network and classes ask for {}".format(found, asked))
+
+
+def _check_values(source: InputInfo, output: OutputInfo) -> None:
+    if not min(source.scale) > 0:
+        raise _fail("input.scale", "must be above 0")
+    if output.dtype not in _DTYPES[output.kind]:
+        allowed = ", ".join(_DTYPES[output.kind])
+        raise _fail("output.dtype", "is {!r}, not one of {} for {}".format(output.dtype, allowed, output.kind))
+    if not output.scale > 0:
         raise _fail("output.scale", "must be above 0")
+    if output.kind == "classes" and (output.scale, output.zero_point) != (1, 0):
+        raise _fail("output", "has a scale or zero point, but class ids are as they are")
 
 
-def _shape(layout: str, height: int, width: int, channels: int) -> Tuple[int, int, int, int]:
+def _shape(layout: str, height: int, width: int, channels: int) -> Tuple[int, ...]:
     return (1, height, width, channels) if layout == "nhwc" else (1, channels, height, width)
 
 

@@ -1,7 +1,9 @@
 """From low-resolution logits to a full-resolution mask: bilinear upsampling and argmax, exactly.
 
-The resize has half-pixel centres: row Y of H samples the logits at y = (Y + 1/2) h / H - 1/2, clamped.
-Two facts make it exact and cheap:
+The centre of a frame's pixel lies somewhere between the pixel centres of the network's input, H rows high. The input
+row y lies at row (y + 1/2) h / H - 1/2 of h rows of logits if the network was trained with half-pixel centres, at
+y (h - 1) / (H - 1) if with aligned corners (TensorFlow, core/util/image_resizer_state.h). Two facts make it exact and
+cheap:
 
 * The interpolation weights are rationals with a small common denominator, so they are kept as integers.
   With integer logits every sum is then exact in floating point, and ties go to the lower class.
@@ -11,16 +13,34 @@ Two facts make it exact and cheap:
 """
 
 from math import gcd
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from edgeseg.errors import CheckFailed
+from edgeseg.errors import CheckFailed, UsageError
 from edgeseg.palette import UNLABELED
 
 Array = Any
 
 FLOAT_LOGIT_STEPS = 2**16  # float logits are rounded to this many steps of their largest magnitude
+
+# Pixels of the network's input that a frame spans, of how many there are, along height and width. Half-pixel centres
+# need their ratio alone.
+Covered = Tuple[Tuple[int, int], Tuple[int, int]]
+WHOLE: Covered = ((1, 1), (1, 1))
+
+
+def _positions(inputs: int, outputs: int, covered: Tuple[int, int], resize: str) -> Tuple[Array, int]:
+    """Where `outputs` pixels lie among `inputs` samples, clamped to them: whole numbers, and the unit they are in."""
+    part, whole = covered
+    centres = 2 * np.arange(outputs, dtype=np.int64) + 1  # in half pixels of the frame
+    if resize == "align_corners":
+        unit = 2 * outputs * max(1, whole - 1)
+        position = (centres * part - outputs) * (inputs - 1)
+    else:
+        unit = 2 * outputs * whole
+        position = centres * part * inputs - outputs * whole
+    return position.clip(0, unit * (inputs - 1)), unit
 
 
 class _Axis(NamedTuple):
@@ -33,15 +53,9 @@ class _Axis(NamedTuple):
     denominator: int  # weight_low + weight_high
 
 
-def _axis(inputs: int, outputs: int, covered: Tuple[int, int]) -> _Axis:
-    """Half-pixel sampling, in whole numbers, of `inputs` samples at `outputs` places.
-
-    The outputs span the first covered[0] / covered[1] of the inputs.
-    """
-    part, whole = covered[0] * inputs, covered[1]
-    unit = 2 * outputs * whole  # positions are in 1 / unit
-    position = (2 * np.arange(outputs, dtype=np.int64) + 1) * part - outputs * whole
-    low, rest = np.divmod(position.clip(0, unit * (inputs - 1)), unit)
+def _axis(inputs: int, outputs: int, covered: Tuple[int, int], resize: str) -> _Axis:
+    position, unit = _positions(inputs, outputs, covered, resize)
+    low, rest = np.divmod(position, unit)
     common = unit
     for value in np.unique(rest):
         common = gcd(common, int(value))
@@ -56,19 +70,16 @@ class Upsampler:
     Args:
         shape: (h, w, classes) of the logits.
         size: (H, W) of the mask.
-        covered: share of the logits' height and width that the mask spans, each as (part, whole):
-            less than all of it where the frame was letterboxed.
+        covered: part of the network's input that the mask spans: less than all where the frame was letterboxed.
+        resize: "half_pixel" or "align_corners".
     """
 
     def __init__(
-        self,
-        shape: Tuple[int, int, int],
-        size: Tuple[int, int],
-        covered: Tuple[Tuple[int, int], Tuple[int, int]] = ((1, 1), (1, 1)),
+        self, shape: Tuple[int, int, int], size: Tuple[int, int], covered: Covered = WHOLE, resize: str = "half_pixel"
     ) -> None:
         self.shape, self.size = shape, size
-        self._rows = _axis(shape[0], size[0], covered[0])
-        self._columns = _axis(shape[1], size[1], covered[1])
+        self._rows = _axis(shape[0], size[0], covered[0], resize)
+        self._columns = _axis(shape[1], size[1], covered[1], resize)
         self._unit = self._rows.denominator * self._columns.denominator  # of upsampled values
 
     def __call__(self, logits: Array, min_margin: float = 0.0) -> Array:
@@ -149,6 +160,48 @@ class Upsampler:
         pixels = np.arange(self.size[0] * self.size[1])
         values = self._interpolate_rows(self._interpolate_columns(values), pixels)
         return values.reshape(self.size + (-1,))
+
+
+class ClassSampler:
+    """What an `Upsampler` does, for a network that ends at class ids: each pixel takes those of the nearest sample.
+
+    Args:
+        shape: (h, w) of the class ids.
+        classes: ids from this number on become 255, as do those below 0.
+        size, covered, resize: as for an `Upsampler`.
+    """
+
+    def __init__(
+        self, shape: Tuple[int, int], classes: int, size: Tuple[int, int], covered: Covered, resize: str
+    ) -> None:
+        self._classes = classes
+        self._rows, self._columns = (_nearest(*sides, resize) for sides in zip(shape, size, covered))
+
+    def __call__(self, ids: Array, min_margin: float = 0.0) -> Array:
+        """Mask (H, W) uint8 of `ids` (h, w), any type of number. There is no margin, so `min_margin` is 0."""
+        known = np.where((ids >= 0) & (ids < self._classes), ids, UNLABELED).astype(np.uint8)
+        return known.take(self._rows, axis=0).take(self._columns, axis=1)
+
+    def margin(self, ids: Array) -> Array:
+        """Raises UsageError: there is none."""
+        raise no_confidence()
+
+
+Sampler = Union[Upsampler, ClassSampler]
+
+
+def _nearest(inputs: int, outputs: int, covered: Tuple[int, int], resize: str) -> Array:
+    position, unit = _positions(inputs, outputs, covered, resize)
+    return (2 * position + unit) // (2 * unit)
+
+
+def no_confidence() -> UsageError:
+    """What to say where confidence is asked of a network that gives classes."""
+    return UsageError(
+        "this network gives the class of each pixel, not logits: there is no confidence",
+        "leave out min_confidence, or import the model so that it ends at its logits: "
+        "edgeseg import MODEL.tflite --upsampling device ...",
+    )
 
 
 def upsample_argmax(logits: Array, size: Tuple[int, int]) -> Array:

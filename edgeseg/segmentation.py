@@ -7,7 +7,7 @@ import numpy as np
 
 from edgeseg.opencv import load_cv2
 from edgeseg.palette import SegClass
-from edgeseg.postprocess import Upsampler, margin_to_confidence
+from edgeseg.postprocess import Sampler, margin_to_confidence
 
 Array = Any
 
@@ -24,7 +24,8 @@ class Segmentation:
     """Classes of every pixel of one frame. It owns its arrays: later frames do not change it.
 
     Attributes:
-        mask: (H, W) uint8, class ids; 255 where the confidence is under `min_confidence`.
+        mask: (H, W) uint8, class ids; 255 where the confidence is under `min_confidence`, or the network gives
+            an id that no class has.
         classes: the classes of the network.
         sequence: number of the frame in its source.
         captured: time.monotonic() at which the frame was captured, seconds.
@@ -37,7 +38,7 @@ class Segmentation:
         classes: Tuple[SegClass, ...],
         logits: Array,
         logit_scale: float,
-        upsampler: Upsampler,
+        sampler: Sampler,
     ) -> None:
         self.mask = mask
         self.classes = classes
@@ -46,7 +47,7 @@ class Segmentation:
         self.latency_ms: Dict[str, float] = {}
         self._logits = logits
         self._logit_scale = logit_scale
-        self._upsampler = upsampler
+        self._sampler = sampler
         self._counts: Optional[Array] = None
 
     @property
@@ -61,8 +62,11 @@ class Segmentation:
 
     @property
     def confidence(self) -> Array:
-        """(H, W) float32 in 0..1: lead of the winning class over the second, (p1 - p2) / (p1 + p2)."""
-        return margin_to_confidence(self._upsampler.margin(self._logits) * self._logit_scale)
+        """(H, W) float32 in 0..1: lead of the winning class over the second, (p1 - p2) / (p1 + p2).
+
+        Raises UsageError where the network gives classes instead of logits.
+        """
+        return margin_to_confidence(self._sampler.margin(self._logits) * self._logit_scale)
 
     def counts(self) -> Array:
         """Pixels of each class, (classes,) int64; pixels of 255 are in none."""

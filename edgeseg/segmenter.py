@@ -10,7 +10,7 @@ import numpy as np
 from edgeseg.backends import open_backend
 from edgeseg.bundle import Bundle, read_bundle
 from edgeseg.errors import UsageError
-from edgeseg.postprocess import Upsampler, confidence_to_margin
+from edgeseg.postprocess import ClassSampler, Sampler, Upsampler, confidence_to_margin, no_confidence
 from edgeseg.preprocess import InputWriter, check_image, resize
 from edgeseg.segmentation import Segmentation
 
@@ -54,11 +54,14 @@ class Segmenter:
             bundle = str(zoo_bundle())
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         self.manifest = self.bundle.manifest
+        if min_confidence and self.manifest.output.kind == "classes":
+            raise no_confidence()
         self.classes = self.manifest.classes
         self.backend = open_backend(self.bundle, device, threads or len(os.sched_getaffinity(0)))
         self._writer = InputWriter(self.manifest.input, self.manifest.network.imgsz)
         self._margin = confidence_to_margin(min_confidence) / self.manifest.output.scale
-        self._upsamplers: Dict[Tuple[int, int], Upsampler] = {}
+        self._cells = self.manifest.network.cells
+        self._samplers: Dict[Tuple[int, int], Sampler] = {}
         self._busy = threading.Lock()
 
     def __call__(self, image: Array, color: str = "bgr") -> Segmentation:
@@ -76,6 +79,8 @@ class Segmenter:
     def logits(self, image: Array, color: str = "bgr") -> Tuple[Array, Dict[str, float]]:
         """The network's output for `image`, (h, w, classes), and the milliseconds of each stage.
 
+        A network that ends at class ids gives those, (h, w).
+
         The first half of a call: what needs the inference runtime, and so one thread at a time.
         """
         check_image(image, color)
@@ -87,8 +92,7 @@ class Segmenter:
             filled = time.perf_counter()
             output = self.backend.infer()
             inferred = time.perf_counter()
-            grid = output[0] if self.manifest.output.layout == "nhwc" else output[0].transpose(1, 2, 0)
-            grid = np.array(grid, order="C")  # the result keeps it; the backend reuses its own
+            grid = np.array(self._grid(output), order="C")  # the result keeps it; the backend reuses its own
             del output
         finally:
             self._busy.release()
@@ -97,15 +101,29 @@ class Segmenter:
     def finish(self, logits: Array, size: Tuple[int, int], times: Dict[str, float]) -> Segmentation:
         """Logits to a result of `size` (height, width): the second half, from any thread."""
         start = time.perf_counter()
-        upsampler = self._upsamplers.get(size)
-        if upsampler is None:
-            covered = self._writer.covered(size)
-            parts = (covered[0], self.manifest.network.imgsz[0]), (covered[1], self.manifest.network.imgsz[1])
-            upsampler = self._upsamplers[size] = Upsampler(logits.shape, size, parts)
-        mask = upsampler(logits, self._margin)
-        result = Segmentation(mask, self.classes, logits, self.manifest.output.scale, upsampler)
+        sampler = self.sampler(size)
+        mask = sampler(logits, self._margin)
+        result = Segmentation(mask, self.classes, logits, self.manifest.output.scale, sampler)
         result.latency_ms = dict(times, postprocess=1e3 * (time.perf_counter() - start))
         return result
+
+    def sampler(self, size: Tuple[int, int]) -> Sampler:
+        """What makes masks of `size` (height, width) out of the network's output; made once for each size."""
+        if size not in self._samplers:
+            covered, output, count = self._writer.covered(size), self.manifest.output, len(self.classes)
+            (height, width), (rows, columns) = self.manifest.network.imgsz, self._cells
+            parts = (covered[0], height), (covered[1], width)
+            if output.kind == "classes":
+                self._samplers[size] = ClassSampler((rows, columns), count, size, parts, output.resize)
+            else:
+                self._samplers[size] = Upsampler((rows, columns, count), size, parts, output.resize)
+        return self._samplers[size]
+
+    def _grid(self, output: Array) -> Array:
+        """The output tensor as (h, w, classes), or (h, w) of class ids."""
+        if self.manifest.output.kind == "classes":
+            return output.reshape(self._cells)
+        return output[0] if self.manifest.output.layout == "nhwc" else output[0].transpose(1, 2, 0)
 
     def warm_up(self) -> None:
         """Run one inference, so that the first frame is as fast as the others."""

@@ -25,12 +25,14 @@ def manifest(role: str, payload: bytes, precision: str, scale: float = 1.0, zero
     count = len(CLASSES)
     grid = (1, HEIGHT // STRIDE, WIDTH // STRIDE, count)
     is_int8 = precision == "int8"
-    floats = InputInfo((1, HEIGHT, WIDTH, 3), "float32", "nhwc", "rgb", 1 / 127.5, -1.0, "stretch")
+    floats = InputInfo((1, HEIGHT, WIDTH, 3), "float32", "nhwc", "rgb", (1 / 127.5,) * 3, (-1.0,) * 3, "stretch")
     return Manifest(
         schema=1,
         network=NetworkInfo("colors", 1.0, (HEIGHT, WIDTH), STRIDE, 4 * count, 3 * count * HEIGHT * WIDTH // 64),
         classes=CLASSES,
-        input=floats._replace(dtype="uint8", scale=1.0, offset=0.0) if is_int8 or role == "onnx" else floats,
+        input=floats._replace(dtype="uint8", scale=(1.0,) * 3, offset=(0.0,) * 3)
+        if is_int8 or role == "onnx"
+        else floats,
         output=OutputInfo(grid, "int8" if is_int8 else "float32", "nhwc", "logits", "half_pixel", scale, zero_point),
         target=TargetInfo("cpu", "onnxruntime" if role == "onnx" else "tflite", precision),
         payloads=(payload_info(role, f"payload/network.{role}", payload),),

@@ -20,26 +20,44 @@ class Command(NamedTuple):
     needs: Sequence[str] = ()
     extra: str = ""
     python: str = ""  # oldest Python that it runs on
+    spared: str = ""  # what needs none of this: the command itself asks, with `require`
+    module: str = ""  # in edgeseg.cli; default: that of the same name
 
 
 COMMANDS = (
     Command("train", "train a network on a labelled dataset", ("keras", "cv2"), "export", "3.10"),
     Command("export", "turn a network into a bundle for a target", ("keras", "tensorflow"), "export", "3.10"),
-    Command("compile", "build the TensorRT engine of a bundle on this board, before its first run"),
+    Command("compile", "build the TensorRT engine of a bundle on this board, or compile a bundle for the Edge TPU"),
+    Command("import", "wrap someone else's segmentation .tflite file in a bundle", module="import_model"),
     Command("run", "segment a camera, video, image or folder"),
     Command("bench", "measure FPS, latency and accuracy on this machine"),
-    Command("verify", "compare a bundle with its float network, as masks", ("keras", "tensorflow"), "export", "3.10"),
+    Command(
+        "verify",
+        "compare a bundle with its float network, and the Edge TPU with the CPU, as masks",
+        ("keras", "tensorflow"),
+        "export",
+        "3.10",
+        "bundles for the Edge TPU",
+    ),
     Command("inspect", "show what is in a bundle, a .tflite or .onnx file, or a network"),
     Command("doctor", "check this machine: runtimes, OpenCV, cameras, space"),
 )
 
 
-def missing_reason(command: Command) -> str:
+def missing_reason(name: str) -> str:
     """Why this command cannot run here, or an empty string."""
+    (command,) = (c for c in COMMANDS if c.name == name)
     if command.python and sys.version_info < tuple(int(n) for n in command.python.split(".")):
         return "needs Python {} or later".format(command.python)
-    absent = [name for name in command.needs if importlib.util.find_spec(name) is None]
+    absent = [package for package in command.needs if importlib.util.find_spec(package) is None]
     return "needs {}: pip install 'edgeseg[{}]'".format(", ".join(absent), command.extra) if absent else ""
+
+
+def require(name: str) -> None:
+    """Raise EnvironmentFault if this command cannot run here."""
+    what, _, fix = missing_reason(name).partition(": ")
+    if what:
+        raise EnvironmentFault("edgeseg {} {}".format(name, what), fix or "run it on a PC with a newer Python")
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -75,20 +93,18 @@ def _dispatch(arguments: List[str]) -> int:
     for command in COMMANDS:
         # Only the command that is asked for is imported; --help stays fast.
         asked = arguments[:1] == [command.name]
-        reason = missing_reason(command)
-        text = command.summary + (" [{}]".format(reason) if reason else "")
+        reason = missing_reason(command.name)
+        spared = "; not for {}".format(command.spared) if command.spared else ""
+        text = command.summary + (" [{}{}]".format(reason, spared) if reason else "")
         child = commands.add_parser(command.name, help=text, description=command.summary)
         if asked:
-            module = importlib.import_module("edgeseg.cli." + command.name)
+            module = importlib.import_module("edgeseg.cli." + (command.module or command.name))
             module.configure(child)
-            child.set_defaults(run=module.run, reason=reason)
+            child.set_defaults(run=module.run, spared=command.spared)
     args = parser.parse_args(arguments)
     if not args.command:
         parser.print_help()
         return 2
-    if args.reason:
-        raise EnvironmentFault(
-            "edgeseg {} {}".format(args.command, args.reason.split(":")[0]),
-            args.reason.partition(": ")[2] or "run it on a PC with a newer Python",
-        )
+    if not args.spared:
+        require(args.command)
     return int(args.run(args))

@@ -10,7 +10,7 @@ import pytest
 
 from edgeseg.bundle import MAX_MANIFEST_BYTES, payload_info, read_bundle, write_bundle
 from edgeseg.errors import BundleError, EnvironmentFault, UsageError
-from edgeseg.manifest import SCHEMA, InputInfo, Manifest, NetworkInfo, OutputInfo, TargetInfo
+from edgeseg.manifest import SCHEMA, InputInfo, Manifest, NetworkInfo, OutputInfo, TargetInfo, parse_manifest
 from edgeseg.palette import CAMVID
 
 PAYLOAD = bytes(random.Random(1).choices(range(64), k=20000))
@@ -21,7 +21,7 @@ def manifest():
         schema=SCHEMA,
         network=NetworkInfo("fcn8", 0.35, (64, 96), 8, 1000, 2000000),
         classes=CAMVID,
-        input=InputInfo((1, 64, 96, 3), "uint8", "nhwc", "rgb", 1.0, 0.0, "stretch"),
+        input=InputInfo((1, 64, 96, 3), "uint8", "nhwc", "rgb", (1.0,) * 3, (0.0,) * 3, "stretch"),
         output=OutputInfo((1, 8, 12, 11), "int8", "nhwc", "logits", "half_pixel", 0.1, -3),
         target=TargetInfo("cpu", "tflite", "int8"),
         payloads=(payload_info("tflite", "payload/network.tflite", PAYLOAD),),
@@ -154,15 +154,26 @@ def test_unknown_key(bundle, where):
     "part, key, value, words",
     [
         ("network", "imgsz", [64], "network.imgsz is not a list of 2"),
-        ("network", "imgsz", [64, 100], "does not fit stride 8"),
-        ("network", "stride", 0, "does not fit stride 0"),
+        ("network", "imgsz", [64, 100], "input.shape is (1, 64, 96, 3)"),
+        ("network", "stride", 0, "has size 64x96 and stride 0"),
         ("network", "width", "1.0", "network.width is '1.0'"),
         ("network", "width", float("nan"), "not a finite number"),
         ("network", "macs", -5, "network.macs"),
         ("input", "dtype", "float64", "input.dtype is 'float64'"),
         ("input", "shape", [1, 64, 64, 3], "input.shape is (1, 64, 64, 3)"),
         ("input", "color", "rgba", "input.color is 'rgba'"),
+        ("input", "scale", 1.0, "input.scale is 1.0, not a list of 3 numbers"),
+        ("input", "scale", [1.0, 1.0], "not a list of 3 numbers"),
+        ("input", "scale", [1.0, 0, 1.0], "input.scale must be above 0"),
+        ("input", "offset", [0, 0, "0"], "input.offset is '0', not a finite number"),
+        ("network", "macs", 1.5, "network.macs is 1.5"),
         ("output", "scale", 0, "output.scale must be above 0"),
+        ("output", "dtype", "int64", "output.dtype is 'int64', not one of int8, uint8, float32 for logits"),
+        ("output", "kind", "boxes", "output.kind is 'boxes'"),
+        ("output", "kind", "classes", "output.shape is (1, 8, 12, 11), but network and classes ask for (1, 8, 12, 1)"),
+        ("output", "resize", "corners", "output.resize is 'corners', not one of half_pixel, align_corners"),
+        ("output", "shape", [8, 12], "output.shape is not a list of 3 or 4"),
+        ("output", "shape", [1, 8, 12], "output.shape is (1, 8, 12)"),
         ("output", "zero_point", 0.5, "output.zero_point is 0.5"),
         ("output", "shape", [1, 8, 12, 10], "output.shape"),
         ("target", "name", 7, "target.name is 7"),
@@ -171,6 +182,44 @@ def test_unknown_key(bundle, where):
 def test_wrong_values(bundle, part, key, value, words):
     rewrite(bundle, lambda raw: raw[part].update({key: value}))
     assert words in refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    "shape, dtype, scale, words",
+    [
+        ([1, 8, 12], "int64", 1.0, ""),
+        ([1, 8, 12, 1], "float32", 1.0, ""),
+        ([1, 8, 12], "int32", 0.5, "output has a scale or zero point"),
+        ([1, 8, 12], "float16", 1.0, "output.dtype is 'float16', not one of int8, uint8, int32, int64, float32 for"),
+        ([1, 8, 13], "int64", 1.0, "output.shape is (1, 8, 13)"),
+    ],
+)
+def test_class_ids(bundle, shape, dtype, scale, words):
+    change = {"kind": "classes", "shape": shape, "dtype": dtype, "scale": scale, "zero_point": 0}
+    rewrite(bundle, lambda raw: raw["output"].update(change))
+    if words:
+        assert words in refusal(bundle)
+    else:
+        found = read_bundle(str(bundle)).manifest
+        assert found.output.kind == "classes" and found.output.shape == tuple(shape)
+        assert parse_manifest(found.to_json()) == found
+
+
+def test_sizes_that_the_stride_does_not_divide(tmp_path):
+    """A last cell may be filled in part: 513 pixels at stride 16 are 33 cells."""
+    whole = manifest()
+    odd = whole._replace(
+        network=whole.network._replace(imgsz=(513, 97), stride=16, macs=None),
+        input=whole.input._replace(
+            shape=(1, 513, 97, 3), dtype="int8", scale=(1.0, 0.5, 2.0), offset=(-128.0, 0.0, 3.0)
+        ),
+        output=whole.output._replace(shape=(1, 33, 7, 11), resize="align_corners"),
+    )
+    assert parse_manifest(odd.to_json()) == odd
+    assert odd.input.formula == "value = pixel * (1, 0.5, 2) + (-128, 0, 3)"
+    wrong = odd._replace(output=odd.output._replace(shape=(1, 32, 6, 11)))
+    with pytest.raises(BundleError, match=r"output.shape is \(1, 32, 6, 11\)"):
+        parse_manifest(wrong.to_json())
 
 
 @pytest.mark.parametrize("key", ["network", "provenance", "accuracy"])

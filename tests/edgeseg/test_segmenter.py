@@ -9,6 +9,7 @@ import pytest
 import edgeseg
 from edgeseg.backends import BACKENDS, available_package, open_backend
 from edgeseg.bundle import read_bundle
+from edgeseg.postprocess import Upsampler
 
 CASES = [("onnx", "onnxruntime"), ("int8", "tflite"), ("fp32", "tflite"), ("int8", "fake")]
 
@@ -162,3 +163,40 @@ def test_letterbox_keeps_the_aspect_ratio(bundles, painting):
         result = segmenter(wide, "rgb")
     assert result.mask.shape == (32, 96)
     assert agreement_inside(result.mask, labels[:32]) > 0.99
+
+
+def changed(bundles, **output):
+    """int8.edgeseg with another output, as the double of a runtime gives it."""
+    bundle = read_bundle(os.path.join(bundles, "int8.edgeseg"))
+    manifest = bundle.manifest
+    return bundle._replace(manifest=manifest._replace(output=manifest.output._replace(**output)))
+
+
+@pytest.mark.parametrize("dtype, shape", [("int64", (1, 8, 12)), ("int32", (1, 8, 12, 1)), ("float32", (1, 8, 12))])
+def test_a_network_that_gives_class_ids(bundles, painting, dtype, shape):
+    image, labels = painting
+    bundle = changed(bundles, kind="classes", dtype=dtype, shape=shape, scale=1.0, zero_point=0)
+    with edgeseg.Segmenter(bundle, "fake") as segmenter:
+        result = segmenter(image, "rgb")
+        assert np.array_equal(result.mask, labels) and result.mask.dtype == np.uint8
+        tall = segmenter(np.ascontiguousarray(image.repeat(3, 0)), "rgb")
+        assert np.array_equal(tall.mask, labels.repeat(3, 0))
+        with pytest.raises(edgeseg.UsageError, match="no confidence"):
+            _ = result.confidence
+        assert result.shares() and result.to_dict()["unlabeled"] == 0
+    with pytest.raises(edgeseg.UsageError, match="no confidence"):
+        edgeseg.Segmenter(bundle, "fake", min_confidence=0.5)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_the_convention_of_the_manifest_is_used(bundles, painting, fit):
+    """Aligned corners need the size of the network's input, and how much of it the frame fills."""
+    frame = np.ascontiguousarray(painting[0][:32])
+    bundle = changed(bundles, resize="align_corners")
+    bundle = bundle._replace(manifest=bundle.manifest._replace(input=bundle.manifest.input._replace(fit=fit)))
+    with edgeseg.Segmenter(bundle, "fake") as segmenter:
+        logits = segmenter.logits(frame)[0]
+        covered = ((64 if fit == "stretch" else 32, 64), (96, 96))
+        expected = Upsampler(logits.shape, (32, 96), covered, "align_corners")(logits)
+        assert np.array_equal(segmenter(frame).mask, expected)
+        assert not np.array_equal(expected, Upsampler(logits.shape, (32, 96), covered)(logits))

@@ -1,0 +1,1 @@
+"""Someone else's segmentation .tflite file becomes a bundle: `edgeseg import`."""
