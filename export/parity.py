@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from edgeseg.errors import CheckFailed
-from edgeseg.export.frames import Frame, Frames
 from edgeseg.export.product import Exported
+from edgeseg.frames import Frame, Frames
 from edgeseg.manifest import TargetInfo
 from edgeseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy, where_sure
 from edgeseg.models.evaluate import logits_of, to_float_input
@@ -15,12 +15,11 @@ from edgeseg.palette import SegClass
 from edgeseg.postprocess import upsample_argmax
 from edgeseg.preprocess import resize
 
-MAX_IMAGES = 101  # of a dataset: the whole of CamVid val
-PATTERN_FRAMES = 20
 # Share of pixels with the same class, by backend and precision.
 REQUIRED_AGREEMENT = {
     ("tflite", "int8"): 0.97,
     ("tflite", "fp32"): 0.999,
+    ("edgetpu", "int8"): 0.97,
     ("tensorrt", "int8"): 0.98,
     ("tensorrt", "fp16"): 0.99,
     ("tensorrt", "fp32"): 0.999,
@@ -123,6 +122,7 @@ class _Tally:
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
+        self._images = 0
         self.confusion_float = np.zeros((classes, classes + 1), np.int64)
         self.confusion_exported = np.zeros((classes, classes + 1), np.int64)
         self._pixels = np.zeros(2, np.int64)  # same class, all
@@ -133,6 +133,7 @@ class _Tally:
         self._worst = (2.0, "")
 
     def add(self, frame: Frame, network: keras.Model, exported: Exported) -> None:
+        self._images += 1
         size = frame.image.shape[:2]
         (reference,) = logits_of(network, [frame.image])
         if not np.isfinite(reference).all():
@@ -159,7 +160,7 @@ class _Tally:
 
     def parity(self, frames: Frames, required: float) -> Parity:
         parity = Parity(
-            images=frames.images,
+            images=self._images,
             source=frames.title,
             agreement=_share(self._pixels),
             agreement_required=required,

@@ -1,48 +1,69 @@
 """Compare a finished bundle with its float network once more."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
-from edgeseg.bundle import Bundle, read_bundle
+import numpy as np
+
+from edgeseg.bundle import Bundle
 from edgeseg.errors import UsageError
-from edgeseg.export.frames import Frames, dataset_frames, open_matching, pattern_frames
-from edgeseg.export.parity import MAX_IMAGES, PATTERN_FRAMES, REQUIRED_AGREEMENT, Comparison, compare
+from edgeseg.export.parity import REQUIRED_AGREEMENT, Comparison, Parity, compare
 from edgeseg.export.product import open_exported
 from edgeseg.export.shipped import check_payload
-from edgeseg.export.source import FloatNetwork, file_sha256, open_network
+from edgeseg.export.source import FloatNetwork, at_size, file_sha256, open_network
+from edgeseg.frames import Frames
+from edgeseg.models.evaluate import to_float_input
 from edgeseg.models.zoo import zoo_names, zoo_network
+from edgeseg.segmenter import Segmenter
+
+Log = Callable[[str], None]
 
 
-class VerifyRequest(NamedTuple):
-    """What to verify; the defaults are those of `edgeseg verify`."""
-
-    bundle: str
-    network: str | None = None  # None: the zoo network that the bundle was made from
-    data: str | None = None  # None: generated scenes
-    split: str = "val"
-    frames: int | None = None  # at most; None: 101 of a dataset, 20 generated ones
-
-
-def verify_bundle(request: VerifyRequest, log: Callable[[str], None]) -> Comparison:
+def verify_bundle(bundle: Bundle, network: str | None, frames: Frames, log: Log) -> Comparison:
     """Compare masks of the bundle and of its float network; the caller asks `parity.failures`.
 
-    Raises BundleError for a damaged bundle, UsageError where its float network cannot be found.
+    `network` is a name or path; None: the zoo network that the bundle was made from. Raises BundleError for a payload
+    that is not what its manifest says, UsageError where the float network cannot be found.
     """
-    bundle = read_bundle(request.bundle)
     target = bundle.manifest.target
     if (target.backend, target.precision) not in REQUIRED_AGREEMENT:
         known = ", ".join(" ".join(pair) for pair in REQUIRED_AGREEMENT)
         raise UsageError(f"bundles for {target.backend} {target.precision} cannot be verified", f"these can: {known}")
     if target.backend == "tflite":
         check_payload(bundle)
-    source = _float_network(bundle, request.network)
-    frames = _frames(bundle, request)
+    source = find_float_network(bundle, network)
     log(f"comparing with {source.path.name} on {frames.images} images ({frames.title})")
     return compare(source.network, open_exported(bundle.payloads), frames, bundle.manifest.classes, target)
 
 
-def _float_network(bundle: Bundle, name: str | None) -> FloatNetwork:
-    """The float network that the bundle was made from, known by its SHA-256."""
+def compare_tpu(source: FloatNetwork, tpu: Segmenter, frames: Frames, log: Log) -> Parity:
+    """Compare masks of a float network and of the Edge TPU that `tpu` runs on."""
+    log(f"comparing the Edge TPU with {source.path.name} on {frames.images} images ({frames.title})")
+    return compare(source.network, _OnTpu(tpu), frames, tpu.classes, tpu.manifest.target).parity
+
+
+class _OnTpu:
+    """A Segmenter as `compare` wants it. What reaches the network's input stays on the device."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+
+    def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._segmenter.logits(image, "rgb")[0], to_float_input(image)
+
+    def real_logits(self, raw: np.ndarray) -> np.ndarray:
+        output = self._segmenter.manifest.output
+        return (raw.astype(np.float32) - output.zero_point) * np.float32(output.scale)
+
+
+def find_float_network(bundle: Bundle, name: str | None) -> FloatNetwork:
+    """The float network that the bundle was made from, known by its SHA-256, for the input size of the bundle.
+
+    `name` None: the one in the box. Raises UsageError where it is another one, or not in the box.
+    """
+    return at_size(_made_from(bundle, name), bundle.manifest.network.imgsz)
+
+
+def _made_from(bundle: Bundle, name: str | None) -> FloatNetwork:
     wanted = bundle.manifest.provenance.get("network_sha256")
     if name is not None:
         source = open_network(name)
@@ -63,12 +84,3 @@ def _float_network(bundle: Bundle, name: str | None) -> FloatNetwork:
         f"the float network of {bundle.path} is not in the box",
         f"give it with --network: the file {bundle.manifest.provenance.get('network_file')} with SHA-256 {wanted}",
     )
-
-
-def _frames(bundle: Bundle, request: VerifyRequest) -> Frames:
-    if request.frames is not None and request.frames < 1:
-        raise UsageError(f"--frames {request.frames}: there is nothing to compare", "give a number above 0")
-    if request.data is None:
-        return pattern_frames(request.frames or PATTERN_FRAMES)
-    dataset = open_matching(request.data, bundle.manifest.classes)
-    return dataset_frames(dataset, request.split, request.frames or MAX_IMAGES)

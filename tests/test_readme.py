@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -26,14 +27,20 @@ SHORTER = {
     "edgeseg bench street.edgeseg": "edgeseg bench street.edgeseg --frames 20",
 }
 
-# What needs a camera or a board ends with exit code 3 and this reason where there is none.
-NEEDS = {"--camera 0": "/dev/video0", "edgeseg compile": "TensorRT", "--camera csi://": "nvarguscamerasrc"}
+# What needs a camera, a board or its library ends with exit code 3 and this reason where there is none.
+NEEDS = {
+    "--camera 0": "/dev/video0",
+    "edgeseg compile xavier": "TensorRT",
+    "--camera csi://": "nvarguscamerasrc",
+    "edgeseg verify coral": "libedgetpu",
+    "--device usb": "libedgetpu",
+}
 
 
 def commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
-    lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
-    return [line for line in lines if line]
+    lines = (line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", "").splitlines())
+    return [re.sub(r" +", " ", line) for line in lines if line]
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +69,40 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def environment() -> dict[str, str]:
-    binaries = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": binaries + os.pathsep + os.environ["PATH"], "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables for the commands: no display, and doubles of Google's compiler and Edge TPU."""
+    sys.path.append(str(ROOT / "tests" / "edgetpu_double"))
+    from edgetpu_compiler import install
+    from libedgetpu import build_libedgetpu, has_gcc
+
+    tools = tmp_path_factory.mktemp("tools")
+    install(str(tools))
+    path = os.pathsep.join([str(Path(sys.executable).parent), str(tools), os.environ["PATH"]])
+    library = {"EDGESEG_LIBEDGETPU": build_libedgetpu(str(tools / "libedgetpu.so.1"))} if has_gcc() else {}
+    return {**os.environ, "PATH": path, "DISPLAY": "", "WAYLAND_DISPLAY": "", **library}
+
+
+@pytest.fixture(scope="module")
+def google_coral(folder: Path, shared_data: Callable[..., str]) -> None:
+    """Google's files beside the others; skips the test where they are absent."""
+    for path in Path(shared_data("coral")).iterdir():
+        shutil.copy(path, folder)
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command(command: str, folder: Path) -> None:
+def test_command(command: str, folder: Path, environment: dict[str, str], request: pytest.FixtureRequest) -> None:
     """In the order of the README: later commands use what earlier ones wrote."""
     if command.startswith("scripts/"):
         assert os.access(ROOT / command, os.X_OK)  # scripts/test runs scripts/demo as its last step
         return
+    if "deeplab" in command:
+        request.getfixturevalue("google_coral")
     for long, short in SHORTER.items():
         command = command.replace(long, short)
-    assert shutil.which("edgeseg", path=environment()["PATH"]), "edgeseg is not installed beside this Python"
+    assert shutil.which("edgeseg", path=environment["PATH"]), "edgeseg is not installed beside this Python"
     done = subprocess.run(
-        command, shell=True, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=300
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     reason = next((reason for part, reason in NEEDS.items() if part in command), None)
     if reason and done.returncode == 3:
@@ -119,11 +144,11 @@ def test_the_table_of_boards_is_true() -> None:
                 assert f"TensorRT {board.tensorrt}" in about and f"JetPack {board.jetpack[0]}" in about
                 assert f"Python {board.python.replace(', ', ' or ')}" in about
     listed = set(re.findall(r"^\| (`\w.*`) \| Jetson", README, re.M))
-    assert {n for cell in listed for n in re.findall(r"`([\w-]+)`", cell)} == set(TARGETS) - {"cpu"}
+    assert {n for cell in listed for n in re.findall(r"`([\w-]+)`", cell)} == set(TARGETS) - {"cpu", "coral"}
 
 
-def test_the_container_is_built_as_its_dockerfile_says() -> None:
-    dockerfile = (ROOT / "Dockerfile.jetson").read_text()
-    (command,) = re.findall(r"`(docker build [^`]+)`", README)
-    assert command in dockerfile
-    assert all(f"AS base-{name}\n" in dockerfile for name in ("r32.7", "r35", "r36"))
+def test_the_containers_are_built_and_run_as_their_dockerfiles_say() -> None:
+    jetson, coral = ((ROOT / name).read_text() for name in ("Dockerfile.jetson", "Dockerfile.coral"))
+    found = re.findall(r"`(docker (?:build|run) [^`]+)`", README)
+    assert [sum(command in text for command in found) for text in (jetson, coral)] == [1, 2] and len(found) == 3
+    assert all(f"AS base-{name}\n" in jetson for name in ("r32.7", "r35", "r36"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgeseg.metrics import agreement, confusion_matrix, iou, mean_iou, pixel_accuracy
+from edgeseg.metrics import agreement, agreement_iou, confusion_matrix, iou, mean_iou, pixel_accuracy
 
 LABELS = np.array([[0, 0, 1], [1, 2, 255]], np.uint8)
 MASK = np.array([[0, 1, 1], [1, 255, 0]], np.uint8)
@@ -60,3 +60,8 @@ def test_nothing_labelled_gives_nan_without_a_warning():
 def test_agreement_over_all_and_over_known_pixels():
     assert agreement(LABELS, MASK) == pytest.approx(3 / 6)
     assert agreement(LABELS, MASK, known=LABELS != 255) == pytest.approx(3 / 5)
+
+
+def test_agreement_iou_is_that_of_google():
+    assert agreement_iou(LABELS, MASK) == pytest.approx(3 / (6 + 6 - 3))
+    assert agreement_iou(LABELS, LABELS) == 1

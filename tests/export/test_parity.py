@@ -7,7 +7,7 @@ from edgeseg.bundle import read_bundle
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import CheckFailed
 from edgeseg.export import tflite
-from edgeseg.export.frames import dataset_frames, pattern_frames
+from edgeseg.frames import dataset_frames, pattern_frames
 from edgeseg.export.litert import ExportedNetwork
 from edgeseg.export.parity import compare
 from edgeseg.manifest import TargetInfo
