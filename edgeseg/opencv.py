@@ -6,8 +6,11 @@ from typing import Any, Iterator, List
 from edgeseg.errors import EnvironmentFault
 
 
+OLDEST = 4  # 3 lacks functions that we call; Debian 10 and Mendel have it
+
+
 def load_cv2() -> Any:
-    """Return the cv2 module. Raises EnvironmentFault with the command that installs it."""
+    """Return the cv2 module. Raises EnvironmentFault with the command that installs it, or a newer one."""
     try:
         import cv2
     except ImportError as error:
@@ -15,6 +18,11 @@ def load_cv2() -> Any:
             "OpenCV cannot be imported ({})".format(error),
             "on a Jetson use the OpenCV of JetPack (python3 -m venv --system-site-packages); "
             "elsewhere: pip install 'edgeseg[camera]'",
+        )
+    if int(cv2.__version__.split(".")[0]) < OLDEST:
+        raise EnvironmentFault(
+            "OpenCV {} is too old: edgeseg needs {} or later".format(cv2.__version__, OLDEST),
+            "pip install 'edgeseg[camera]'",
         )
     return cv2
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgeseg.datasets import Dataset
 from edgeseg.errors import UsageError
-from edgeseg.export.frames import dataset_frames
+from edgeseg.frames import dataset_frames
 from edgeseg.preprocess import resize
 
 DEFAULT_COUNT = 100

@@ -44,15 +44,15 @@ def manifest_of(source: FloatNetwork, target: TargetInfo, product: Product, comp
     )
 
 
-def reused(bundle: Bundle, comparison: Comparison) -> Manifest:
-    """The manifest of a bundle made from a shipped one: its own figures, and what was found here."""
+def reused(bundle: Bundle, target: TargetInfo, comparison: Comparison) -> Manifest:
+    """The manifest of a bundle made from a shipped one: the figures of its file, and what was found here."""
     note = {
         "from": Path(bundle.path).name,
         "edgeseg": __version__,
         "created": _now(),
         "parity": comparison.parity._asdict(),
     }
-    return bundle.manifest._replace(provenance=bundle.manifest.provenance | {"reused": note})
+    return bundle.manifest._replace(target=target, provenance=bundle.manifest.provenance | {"reused": note})
 
 
 def _provenance(source: FloatNetwork) -> dict[str, Any]:

@@ -182,8 +182,11 @@ def _is_slow(sides: tuple[int, ...]) -> bool:
 
 
 def _pool(layer: _Layer) -> str:
+    """One divisor for all windows of an average: D_RECIP_KERNEL_WIDTH and _HEIGHT among the registers of NVDLA."""
+    inside_only = layer.node.op == "AveragePool" and not layer.node.attributes.get("count_include_pad", 0)
     return (
         _auto_pad(layer)
+        or ("its average leaves out the padding" if inside_only and any(layer.numbers("pads", 0)) else "")
         or _outside("pooling window", layer.numbers("kernel_shape", 1), 1, 8)
         or _outside("padding", layer.numbers("pads", 0), 0, 7)
         or _outside("stride", layer.numbers("strides", 1), 1, 16)

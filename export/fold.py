@@ -96,12 +96,8 @@ class _Folder:
             method = {"bilinear": "linear", "nearest": "nearest"}.get(layer.interpolation)
             if method:
                 return step._replace(kind="resize", strides=tuple(layer.size), method=method)
-        if isinstance(layer, layers.AveragePooling2D | layers.MaxPooling2D) and layer.padding == "valid":
-            method = "average" if isinstance(layer, layers.AveragePooling2D) else "max"
-            # The window takes the place of a kernel's size: (1, 1, h, w) without values.
-            return step._replace(
-                kind="pool", strides=tuple(layer.strides), weight=np.empty((1, 1, *layer.pool_size)), method=method
-            )
+        if isinstance(layer, layers.AveragePooling2D | layers.MaxPooling2D):
+            return _pool(layer, step)
         raise _unsupported(layer, "this export knows no such operation")
 
 
@@ -141,11 +137,9 @@ def _conv(layer: Any, step: Step, padding: Pads) -> Step:
         weight = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
         groups = kernel.shape[2]
     if layer.padding == "same":
-        height, width = layer.input.shape[1:3]  # after an explicit padding
-        rows = _same(height, weight.shape[2], layer.strides[0], layer.dilation_rate[0])
-        columns = _same(width, weight.shape[3], layer.strides[1], layer.dilation_rate[1])
         top, left, bottom, right = padding
-        padding = (top + rows[0], left + columns[0], bottom + rows[1], right + columns[1])
+        same = _same_pads(layer, weight.shape[2:], layer.dilation_rate)  # after an explicit padding
+        padding = (top + same[0], left + same[1], bottom + same[2], right + same[3])
     return step._replace(
         kind="conv",
         weight=np.ascontiguousarray(weight, np.float32),
@@ -157,10 +151,27 @@ def _conv(layer: Any, step: Step, padding: Pads) -> Step:
     )
 
 
+def _same_pads(layer: Any, kernel: Pair, dilations: Pair = (1, 1)) -> Pads:
+    """What padding "same" adds to the input of a layer, by the rule of TensorFlow: the odd one goes after."""
+    axes = zip(layer.input.shape[1:3], kernel, layer.strides, dilations, strict=True)
+    rows, columns = (_same(*axis) for axis in axes)
+    return rows[0], columns[0], rows[1], columns[1]
+
+
 def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:
-    """Zeros before and after, by the rule of TensorFlow: the odd one goes after."""
     total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
+
+
+def _pool(layer: Any, step: Step) -> Step:
+    """Padding is left out of the average, or of the maximum."""
+    return step._replace(
+        kind="pool",
+        weight=np.empty((1, 1, *layer.pool_size)),  # the window takes the place of a kernel's size
+        strides=tuple(layer.strides),
+        pads=_same_pads(layer, layer.pool_size) if layer.padding == "same" else NO_PADS,
+        method="average" if isinstance(layer, layers.AveragePooling2D) else "max",
+    )
 
 
 def _deconv(layer: Any, step: Step) -> Step:

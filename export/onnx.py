@@ -172,8 +172,14 @@ class _Emitter:
     def _pool(self, step: Step) -> None:
         assert step.weight is not None
         operator = "AveragePool" if step.method == "average" else "MaxPool"
-        source = self._quantise(step.inputs[0])
-        self._node(operator, [source], step.name, kernel_shape=step.weight.shape[2:], strides=step.strides)
+        self._node(
+            operator,
+            [self._quantise(step.inputs[0])],
+            step.name,
+            kernel_shape=step.weight.shape[2:],
+            strides=step.strides,
+            pads=step.pads,
+        )
 
     def _resize(self, step: Step) -> None:
         """In float: bilinear weights in int8 cost accuracy, and the layer is small."""
@@ -233,11 +239,11 @@ def _shared_ranges(graph: Graph) -> dict[str, float]:
     if graph.ranges is None:
         return {}
     ranges = dict(graph.ranges)
-    for step in reversed(graph.steps):
-        if step.kind in ("concat", "pool"):
-            group = [name for name in (step.name, *step.inputs) if name in ranges]
-            largest = max((ranges[name] for name in group), default=0.0)
-            ranges.update(dict.fromkeys(group, largest))
+    sharing = [(step.name, *step.inputs) for step in graph.steps if step.kind in ("concat", "pool")]
+    groups = [[name for name in names if name in ranges] for names in sharing]
+    for _ in groups:  # groups that have a tensor in common raise each other
+        for group in groups:
+            ranges.update(dict.fromkeys(group, max((ranges[name] for name in group), default=0.0)))
     return ranges
 
 

@@ -1,20 +1,24 @@
 """Export: float network -> file for the target -> parity -> bundle. A step that fails leaves no file."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeseg.bundle import SUFFIX, write_bundle
+from edgeseg.bundle import SUFFIX, Bundle, write_bundle
+from edgeseg.coral.compiled_bundle import with_compilation
 from edgeseg.datasets import Dataset
 from edgeseg.errors import EnvironmentFault, UsageError
 from edgeseg.export import calibrate
+from edgeseg.export.coral import make_for_edge_tpu, smaller_sizes
 from edgeseg.export.describe import manifest_of, reused
-from edgeseg.export.frames import Frames, dataset_frames, open_matching, pattern_frames
-from edgeseg.export.parity import MAX_IMAGES, PATTERN_FRAMES, compare
+from edgeseg.export.parity import compare
 from edgeseg.export.product import Images, Log, make_product
-from edgeseg.export.source import open_network
-from edgeseg.export.targets import check_dla, choose_precision, find_target
+from edgeseg.export.source import at_size, open_network
+from edgeseg.export.targets import Target, check_dla, choose_precision, find_target
+from edgeseg.frames import FEW_FRAMES, MAX_IMAGES, Frames, dataset_frames, open_matching, pattern_frames
 from edgeseg.manifest import Manifest, TargetInfo
+from edgeseg.models.spec import NetworkSpec, check
 
 
 class ExportRequest(NamedTuple):
@@ -27,6 +31,7 @@ class ExportRequest(NamedTuple):
     data: str | None = None  # folder of a labelled dataset
     calibration: str | None = None  # number of images, or "random"
     dla: int | None = None  # deep-learning accelerator core of a Jetson
+    imgsz: Sequence[tuple[int, int]] = ()  # height, width; then those to fall back to; none: that of the network
 
 
 def export_bundle(request: ExportRequest, log: Log) -> Manifest:
@@ -41,19 +46,37 @@ def export_bundle(request: ExportRequest, log: Log) -> Manifest:
     count = calibrate.parse_calibration(request.calibration or str(calibrate.DEFAULT_COUNT))
     _check_out(request.out)
     source = open_network(request.network)
+    if request.imgsz:
+        _check_sizes(target, source.card.spec, request.imgsz)
+        source = at_size(source, request.imgsz[0])
     dataset = open_matching(request.data, source.card.classes) if request.data else None
     info = TargetInfo(target.name, target.backend, precision, request.dla)
-    product = make_product(source, target, precision, request.dla, Images(dataset, count), log)
+    images, compilation = Images(dataset, count), None
+    if target.backend == "edgetpu":
+        fall_backs = list(request.imgsz[1:]) if request.imgsz else smaller_sizes(source.card.spec)
+        source, product, compilation = make_for_edge_tpu(source, fall_backs, target, images, log)
+    else:
+        product = make_product(source, target, precision, request.dla, images, log)
     frames = _frames(dataset)
     log(f"comparing with the float network on {frames.images} images ({frames.title})")
     comparison = compare(source.network, product.exported, frames, source.card.classes, info)
     comparison.parity.require()
     if product.shipped:
-        manifest = reused(product.shipped, comparison)
+        manifest = reused(product.shipped, info, comparison)
     else:
         manifest = manifest_of(source, info, product, comparison)
-    write_bundle(str(request.out), manifest, product.payloads)
-    return manifest
+    bundle = Bundle(str(request.out), manifest, product.payloads)
+    if compilation:
+        bundle = with_compilation(bundle, compilation)
+    write_bundle(bundle.path, bundle.manifest, bundle.payloads)
+    return bundle.manifest
+
+
+def _check_sizes(target: Target, spec: NetworkSpec, sizes: Sequence[tuple[int, int]]) -> None:
+    for size in sizes:
+        check(spec._replace(imgsz=size))
+    if len(sizes) > 1 and target.backend != "edgetpu":
+        raise UsageError(f"target {target.name} takes one --imgsz: only coral falls back to others", "give one")
 
 
 def _check_out(out: Path) -> None:
@@ -71,6 +94,6 @@ def _check_out(out: Path) -> None:
 def _frames(dataset: Dataset | None) -> Frames:
     """What parity is measured on: the val split, else test, else train, else generated scenes."""
     if dataset is None:
-        return pattern_frames(PATTERN_FRAMES)
+        return pattern_frames(FEW_FRAMES)
     split = next(name for name in ("val", "test", "train") if dataset.splits.get(name))
     return dataset_frames(dataset, split, MAX_IMAGES)

@@ -12,7 +12,6 @@ from edgeseg.errors import UsageError
 from edgeseg.export import calibrate
 from edgeseg.export.dla import dla_report, dla_summary
 from edgeseg.export.fold import Step, fold
-from edgeseg.export.frames import pattern_frames
 from edgeseg.export.litert import ExportedNetwork
 from edgeseg.export.onnx import Graph, tensor_ranges, to_onnx
 from edgeseg.export.onnx_rules import require_onnx
@@ -22,6 +21,7 @@ from edgeseg.export.shipped import shipped_bundle
 from edgeseg.export.source import FloatNetwork
 from edgeseg.export.targets import Board, Target
 from edgeseg.export.tflite import to_float_tflite, to_int8_tflite
+from edgeseg.frames import pattern_frames
 from edgeseg.golden import Golden, pack_golden
 from edgeseg.manifest import InputInfo, OutputInfo
 from edgeseg.preprocess import resize
@@ -71,9 +71,8 @@ def make_product(
     source: FloatNetwork, target: Target, precision: str, dla: int | None, images: Images, log: Log
 ) -> Product:
     """Convert a float network for a target. Raises CheckFailed if the result breaks a rule of its runtime."""
-    if target.backend == "tflite":
+    if target.board is None:  # CPU and Edge TPU take the same file
         return _tflite(source, precision, images, log)
-    assert target.board is not None
     return _onnx(source, target.board, precision, dla, images, log)
 
 
@@ -83,12 +82,12 @@ def _tflite(source: FloatNetwork, precision: str, images: Images, log: Log) -> P
         payload, calibration, shipped = _int8_file(source, images, log)
         model = read_tflite(payload)
         logits = model.tensors[model.outputs[0]]
-        input_info = InputInfo(shape, "uint8", "nhwc", "rgb", 1.0, 0.0, "stretch")
+        input_info = InputInfo(shape, "uint8", "nhwc", "rgb", (1.0,) * 3, (0.0,) * 3, "stretch")
         output = OutputInfo(grid, "int8", "nhwc", "logits", "half_pixel", logits.scale[0], logits.zero_point[0])
         return Product({"tflite": payload}, input_info, output, ExportedNetwork(payload), calibration, shipped)
     log("converting to float32")
     payload = to_float_tflite(source.network)
-    input_info = InputInfo(shape, "float32", "nhwc", "rgb", 1 / 127.5, -1.0, "stretch")
+    input_info = InputInfo(shape, "float32", "nhwc", "rgb", (1 / 127.5,) * 3, (-1.0,) * 3, "stretch")
     output = OutputInfo(grid, "float32", "nhwc", "logits", "half_pixel", 1.0, 0)
     return Product({"tflite": payload}, input_info, output, ExportedNetwork(payload), None)
 
@@ -119,7 +118,7 @@ def _onnx(source: FloatNetwork, board: Board, precision: str, dla: int | None, i
     payloads["onnx"] = model.SerializeToString()
     payloads["golden"] = pack_golden(_golden(exported, graph.imgsz))
     shape, grid = (1, *graph.imgsz, 3), (1, len(source.card.classes), *_grid(source))
-    input_info = InputInfo(shape, graph.input_type, "nhwc", "rgb", 1.0, 0.0, "stretch")
+    input_info = InputInfo(shape, graph.input_type, "nhwc", "rgb", (1.0,) * 3, (0.0,) * 3, "stretch")
     output = OutputInfo(grid, "float32", "nchw", "logits", "half_pixel", 1.0, 0)
     return Product(payloads, input_info, output, exported, calibration)
 

@@ -10,12 +10,12 @@ from edgeseg.tflite.model import read_tflite
 
 
 def shipped_bundle(source: FloatNetwork) -> Bundle:
-    """The int8 bundle of a zoo network, after making sure that it was made from exactly `source`.
+    """The int8 bundle of a zoo network, after making sure that it was made from exactly `source`, at its size.
 
     Converting to int8 needs images to calibrate on, and those of the zoo networks may not be shipped;
     ranges from other images would not be those of the network's accuracy figures.
-    Raises UsageError for a network that is not of the zoo, BundleError if the bundle belongs to another
-    float network, or is not what its manifest says.
+    Raises UsageError for a network that is not of the zoo or not of its size there, BundleError if the bundle belongs
+    to another float network, or is not what its manifest says.
     """
     if source.zoo_name is None:
         raise UsageError(
@@ -27,6 +27,12 @@ def shipped_bundle(source: FloatNetwork) -> Bundle:
     if bundle.manifest.provenance.get("network_sha256") != source.sha256:
         raise BundleError(
             f"{bundle.path} was not made from {source.path}", "install edgeseg again, or give --data to convert anew"
+        )
+    shipped, asked = (" x ".join(map(str, size)) for size in (bundle.manifest.network.imgsz, source.card.spec.imgsz))
+    if shipped != asked:
+        raise UsageError(
+            f"the int8 file in the box is for images of {shipped} (height x width), not {asked}",
+            "give the training data with --data DIR, to calibrate at that size; or leave --imgsz out",
         )
     check_payload(bundle)
     return bundle

@@ -9,6 +9,7 @@ import keras
 
 from edgeseg.errors import UsageError
 from edgeseg.models.file import NetworkCard, load_network
+from edgeseg.models.network import build
 from edgeseg.models.zoo import zoo_names, zoo_network
 
 NETWORK_FILE = "network.keras"
@@ -41,6 +42,25 @@ def open_network(text: str) -> FloatNetwork:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"network {path} cannot be read: {reason}", "is the file complete?") from error
     return FloatNetwork(network, card, path, file_sha256(path), zoo_name)
+
+
+def at_size(source: FloatNetwork, imgsz: tuple[int, int]) -> FloatNetwork:
+    """The same network for images of another size, (height, width); no weight of it depends on that.
+
+    Raises UsageError for a size that it does not take, or a network that this version builds otherwise.
+    """
+    spec = source.card.spec._replace(imgsz=imgsz)
+    if spec == source.card.spec:
+        return source
+    network = build(spec)
+    theirs, ours = ([(w.path, tuple(w.shape)) for w in n.weights] for n in (source.network, network))
+    if theirs != ours:
+        raise UsageError(
+            f"{source.path} has other layers than {spec.architecture} of this edgeseg: it cannot be built for {imgsz}",
+            "train it again with this version, or export it in its own size",
+        )
+    network.set_weights(source.network.get_weights())
+    return source._replace(network=network, card=source.card._replace(spec=spec))
 
 
 def file_sha256(path: Path) -> str:

@@ -21,18 +21,29 @@ def fcn_logits(features: Features, classes: int, stride: int, upsampling: Upsamp
     `upsampling` is the x2 step between the scales: "bilinear" is a fixed resize with half-pixel
     centres; "learned" is a 4x4 transposed convolution that starts as that resize (paper, section 3.3).
     """
+    return decode(context(features), features, classes, stride, upsampling)
+
+
+def context(features: Features) -> KerasTensor:
+    """The head at stride 32, "fc6" and "fc7": (N, H/32, W/32, HEAD_CHANNELS)."""
     x = conv_bn_relu(features.stride32, HEAD_CHANNELS, 1, "fc6_reduce", "fc6_reduce_BN", "fc6_reduce_relu")
-    x = _separable(x, 7, "fc6")
+    return _separable(x, 7, "fc6")
+
+
+def decode(x: KerasTensor, features: Features, classes: int, stride: int, upsampling: Upsampling) -> KerasTensor:
+    """Upsample `x` of stride 32 to `stride`, fused with the backbone's features at each step of two, and classify."""
     for scale, tap in ((16, features.stride16), (8, features.stride8)):
         if scale < stride:
             break
-        x = _upsample2(x, upsampling, f"up{scale}")
-        skip = f"skip{scale}"
-        x = layers.Add(name=f"fuse{scale}")(
-            [x, conv_bn_relu(tap, HEAD_CHANNELS, 1, skip, skip + "_BN", skip + "_relu")]
-        )
-        x = _separable(x, 3, f"refine{scale}")
+        x = fuse(_upsample2(x, upsampling, f"up{scale}"), tap, scale)
     return layers.Conv2D(classes, 1, name="score")(x)
+
+
+def fuse(x: KerasTensor, tap: KerasTensor, scale: int) -> KerasTensor:
+    """The sum of `x` and a projection of `tap`, both at stride `scale`, through a separable 3x3 convolution."""
+    skip = f"skip{scale}"
+    projection = conv_bn_relu(tap, HEAD_CHANNELS, 1, skip, skip + "_BN", skip + "_relu")
+    return _separable(layers.Add(name=f"fuse{scale}")([x, projection]), 3, f"refine{scale}")
 
 
 def _separable(x: KerasTensor, kernel: int, name: str) -> KerasTensor:

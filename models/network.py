@@ -9,6 +9,7 @@ import keras
 from edgeseg.models.backbone import mobilenet_v2
 from edgeseg.models.fcn import fcn_logits
 from edgeseg.models.spec import ARCHITECTURES, Architecture, NetworkSpec, check, sizes_that_fit
+from edgeseg.models.spp import spp_logits
 
 __all__ = ["ARCHITECTURES", "Architecture", "NetworkSpec", "build", "check", "sizes_that_fit"]
 
@@ -21,5 +22,8 @@ def build(spec: NetworkSpec) -> keras.Model:
     check(spec)
     image = keras.Input((*spec.imgsz, 3), name="image")
     features = mobilenet_v2(image, spec.width, spec.geometry)
-    logits = fcn_logits(features, spec.classes, spec.stride, spec.upsampling)
+    if spec.architecture == "spp":
+        logits = spp_logits(features, spec.classes, spec.upsampling)
+    else:
+        logits = fcn_logits(features, spec.classes, spec.stride, spec.upsampling)
     return keras.Model(image, logits, name=spec.architecture)

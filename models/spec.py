@@ -7,21 +7,23 @@ from edgeseg.errors import UsageError
 Geometry = Literal["symmetric", "same"]
 Upsampling = Literal["bilinear", "learned"]
 
+SIZE_MULTIPLE = 32
+
 
 class Architecture(NamedTuple):
     """What the name of a network stands for."""
 
     stride: int  # output stride: input pixels per logit
     title: str
+    smallest: int = SIZE_MULTIPLE  # height and width that it needs
 
 
 ARCHITECTURES = {
     "fcn32": Architecture(32, "FCN-32s (Long et al. 2015) on MobileNetV2"),
     "fcn16": Architecture(16, "FCN-16s (Long et al. 2015) on MobileNetV2"),
     "fcn8": Architecture(8, "FCN-8s (Long et al. 2015) on MobileNetV2"),
+    "spp": Architecture(8, "SPP (He et al. 2014) with the skips of FCN-8s, on MobileNetV2", smallest=64),
 }
-
-SIZE_MULTIPLE = 32
 
 
 class NetworkSpec(NamedTuple):
@@ -47,18 +49,19 @@ def check(spec: NetworkSpec, option: str = "--imgsz") -> None:
         raise UsageError(f"width multiplier {spec.width} is outside 0.1 to 4", "common widths: 0.35 0.5 0.75 1.0 1.4")
     if spec.classes < 2:
         raise UsageError(f"{spec.classes} class(es): a network needs at least 2", "check the class list")
-    wrong = [side for side in spec.imgsz if side < SIZE_MULTIPLE or side % SIZE_MULTIPLE]
-    if wrong:
+    smallest = ARCHITECTURES[spec.architecture].smallest
+    if any(side < smallest or side % SIZE_MULTIPLE for side in spec.imgsz):
         raise UsageError(
-            f"{option} {spec.imgsz[0]} {spec.imgsz[1]}: height and width must be divisible by {SIZE_MULTIPLE}",
-            f"use {' or '.join(f'{option} {h} {w}' for h, w in sizes_that_fit(spec.imgsz))}",
+            f"{option} {spec.imgsz[0]} {spec.imgsz[1]}: height and width of {spec.architecture} must be divisible by "
+            f"{SIZE_MULTIPLE} and at least {smallest}",
+            f"use {' or '.join(f'{option} {h} {w}' for h, w in sizes_that_fit(spec.imgsz, smallest))}",
         )
 
 
-def sizes_that_fit(imgsz: tuple[int, int]) -> list[tuple[int, int]]:
-    """The nearest sizes below and above that every architecture takes."""
+def sizes_that_fit(imgsz: tuple[int, int], smallest: int = SIZE_MULTIPLE) -> list[tuple[int, int]]:
+    """The nearest sizes below and above that a network takes whose height and width are `smallest` at least."""
     below, above = (
-        tuple(max(SIZE_MULTIPLE, (side + up) // SIZE_MULTIPLE * SIZE_MULTIPLE) for side in imgsz)
+        tuple(max(smallest, (side + up) // SIZE_MULTIPLE * SIZE_MULTIPLE) for side in imgsz)
         for up in (0, SIZE_MULTIPLE - 1)
     )
     return list(dict.fromkeys([(below[0], below[1]), (above[0], above[1])]))

@@ -1,9 +1,11 @@
 """What every test may use."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -51,3 +53,49 @@ def painting():
     labels = np.random.RandomState(3).randint(0, len(CAMVID), (4, 6)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
     colors = np.array([c.color for c in CAMVID], np.uint8)
     return colors[labels], labels
+
+
+@pytest.fixture
+def edgetpu_compiler(monkeypatch, tmp_path):
+    """Function (mode="", version="16") -> path of a file that gets a line of arguments for each run.
+
+    The PATH then has the double of tests/edgetpu_double/edgetpu_compiler.py, which says what modes there are.
+    """
+    tests = os.path.dirname(os.path.abspath(__file__))
+    double = runpy.run_path(os.path.join(tests, "edgetpu_double", "edgetpu_compiler.py"))
+    folder, runs = tmp_path / "compiler", tmp_path / "runs.txt"
+    folder.mkdir()
+    double["install"](folder)
+    monkeypatch.setenv("PATH", "{}{}{}".format(folder, os.pathsep, os.environ["PATH"]))
+    monkeypatch.setenv("EDGETPU_COMPILER_DOUBLE_RUNS", str(runs))
+    for name in ("EDGETPU_COMPILER", "EDGETPU_COMPILER_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def use(mode="", version="16"):
+        monkeypatch.setenv("EDGETPU_COMPILER_DOUBLE", mode)
+        monkeypatch.setenv("EDGETPU_COMPILER_DOUBLE_VERSION", version)
+        return runs
+
+    use()
+    return use
+
+
+@pytest.fixture(scope="session")
+def wait_for_process():
+    """Function (text, there): wait until a process, or none, has `text` in its command line; fails after 30 s."""
+
+    def command_lines():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    yield file.read().decode("utf-8", "replace")
+            except OSError:  # it ended
+                pass
+
+    def wait(text, there):
+        deadline = time.monotonic() + 30
+        while any(text in line for line in command_lines()) != there:
+            assert time.monotonic() < deadline, "{} process with {}".format("no" if there else "a", text)
+            time.sleep(0.02)
+
+    return wait

@@ -29,6 +29,13 @@ BACKENDS = (
         "pip install 'edgeseg[tflite]'",
     ),
     BackendEntry(
+        "edgetpu",
+        "edgeseg.backends.edgetpu",
+        "edgetpu",
+        ("ai_edge_litert", "tflite_runtime"),
+        "pip install 'edgeseg[tflite]'",
+    ),
+    BackendEntry(
         "tensorrt",
         "edgeseg.backends.tensorrt",
         "onnx",
@@ -51,19 +58,26 @@ _GPU_NODES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
 
 
 class Way(NamedTuple):
-    """A way to run a bundle: a runtime, and for onnxruntime its provider."""
+    """A way to run a bundle: a runtime, for onnxruntime its provider, for edgetpu which one."""
 
     entry: BackendEntry
     provider: str = ""
+    device: str = ""
 
 
 def named_ways() -> Dict[str, Way]:
-    """Every name that a device may have beside "auto" and "cpu"."""
+    """Every name that a device may have beside "auto", "cpu", and those of one Edge TPU of several, as "usb:1"."""
     ways = {entry.name: Way(entry) for entry in BACKENDS}
     runtime = ways["onnxruntime"].entry
     ways.update(("onnxruntime:" + provider, Way(runtime, provider)) for provider in PROVIDERS)
     ways["onnxruntime"] = ways["onnxruntime:cpu"]
+    ways.update((kind, Way(ways["edgetpu"].entry, device=kind)) for kind in ("usb", "pci"))
     return ways
+
+
+def device_names() -> str:
+    """All of them, for people."""
+    return "auto, cpu, {}, and usb:1, pci:0, :0 for one Edge TPU of several".format(", ".join(named_ways()))
 
 
 def available_package(entry: BackendEntry) -> Optional[str]:
@@ -84,9 +98,9 @@ def has_nvidia_gpu() -> bool:
 def open_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Any:
     """Open `bundle` on a device; see `edgeseg.backends.base.BaseBackend` for what comes back.
 
-    `device` is "auto", "cpu", the name of a backend, or onnxruntime with a provider ("onnxruntime:cuda"). "auto" runs
-    a bundle for TensorRT on the GPU where there is one, never in silence on the CPU; without a GPU, and other
-    bundles, it takes the CPU. "cpu" is always the CPU.
+    `device` is "auto", "cpu", the name of a backend, onnxruntime with a provider ("onnxruntime:cuda"), or an Edge TPU
+    ("usb", "pci", "usb:1", ":0"). "auto" runs a bundle for TensorRT on the GPU and one for Coral on the Edge TPU where
+    there is one, never in silence on the CPU; without it, and other bundles, it takes the CPU. "cpu" is always the CPU.
 
     Raises UsageError for an unknown device, BundleError if the bundle holds nothing that the device runs,
     EnvironmentFault with the reason and the command that mends it if no runtime for it works here.
@@ -99,7 +113,11 @@ def open_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Any:
             faults.append(fault)
             continue
         if faults and _wants_gpu(bundle):  # a slower way than the user may think
-            sys.stderr.write("edgeseg: warning: {} takes over: {}\n".format(backend.name, faults[0]))
+            _warn("{} takes over: {}".format(backend.name, faults[0]))
+        if device == "auto" and bundle.manifest.target.backend == "edgetpu" and backend.name != "edgetpu":
+            _warn(_why_not_the_tpu(bundle))
+        if backend.name == "edgetpu" and (bundle.manifest.verification or {}).get("ok") is False:
+            _warn("the Edge TPU failed `edgeseg verify {}`: its masks are not to be trusted".format(bundle.path))
         return backend
     raise _no_way(bundle, device, faults)
 
@@ -111,27 +129,73 @@ def find_ways(bundle: Bundle, device: str) -> List[Way]:
         ways = [named["tensorrt"]]
         if bundle.manifest.target.dla is None:  # onnxruntime would not use the DLA
             ways += [named["onnxruntime:tensorrt"], named["onnxruntime:cuda"]]
+    elif device == "auto" and _wants_tpu(bundle):
+        ways = [named["edgetpu"]]
     elif device in ("auto", "cpu"):
         ways = [named["tflite"], named["onnxruntime:cpu"]]
     elif device in named:
         ways = [named[device]]
+    elif device and _is_tpu_name(device):
+        ways = [Way(named["edgetpu"].entry, device=device)]
     else:
-        raise UsageError(
-            "there is no device {!r}".format(device), "devices: {}".format(", ".join(["auto", "cpu"] + list(named)))
-        )
+        raise UsageError("there is no device {!r}".format(device), "devices: " + device_names())
     usable = [way for way in ways if not way.entry.role or way.entry.role in bundle.payloads]
     if not usable:
-        raise BundleError(
-            "{} holds {} for target {}, which device {!r} does not run".format(
-                bundle.path, ", ".join(bundle.payloads), bundle.manifest.target.name, device
-            ),
-            "export the network for this machine: edgeseg export NETWORK --target cpu -o OUT.edgeseg",
-        )
+        raise _unfit(bundle, device, ways[0])
     return usable
+
+
+def _unfit(bundle: Bundle, device: str, way: Way) -> BundleError:
+    """Why `bundle` holds nothing that `device` runs."""
+    target = bundle.manifest.target
+    if way.entry.name == "edgetpu" and target.backend == "edgetpu":
+        return BundleError(
+            "{} is not compiled for the Edge TPU yet".format(bundle.path), "edgeseg compile {}".format(bundle.path)
+        )
+    if device == "cpu" and list(bundle.payloads) == ["edgetpu"]:
+        return BundleError(
+            "{} holds a network compiled for the Edge TPU alone, which the CPU cannot run".format(bundle.path),
+            "import it with its uncompiled file: edgeseg import COMPILED.tflite --cpu UNCOMPILED.tflite",
+        )
+    return BundleError(
+        "{} holds {} for target {}, which device {!r} does not run".format(
+            bundle.path, ", ".join(bundle.payloads), target.name, device
+        ),
+        "export the network for this machine: edgeseg export NETWORK --target {} -o OUT.edgeseg".format(
+            "coral" if way.entry.name == "edgetpu" else "cpu"
+        ),
+    )
 
 
 def _wants_gpu(bundle: Bundle) -> bool:
     return bundle.manifest.target.backend == "tensorrt" and has_nvidia_gpu()
+
+
+def _wants_tpu(bundle: Bundle) -> bool:
+    """Whether a compiled bundle finds an Edge TPU here, or can run on nothing else."""
+    if bundle.manifest.target.backend != "edgetpu" or "edgetpu" not in bundle.payloads:
+        return False
+    from edgeseg.coral.devices import seen_tpus
+
+    return "tflite" not in bundle.payloads or bool(seen_tpus())
+
+
+def _is_tpu_name(device: str) -> bool:
+    from edgeseg.coral.devices import is_device_name
+
+    return is_device_name(device)
+
+
+def _why_not_the_tpu(bundle: Bundle) -> str:
+    if "edgetpu" in bundle.payloads:
+        return "no Edge TPU is seen here: {} runs on the CPU, slowly; `edgeseg doctor` looks for it".format(bundle.path)
+    return "{0} is not compiled for the Edge TPU, so it runs on the CPU, slowly: edgeseg compile {0}".format(
+        bundle.path
+    )
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write("edgeseg: warning: {}\n".format(text))
 
 
 def _open(way: Way, bundle: Bundle, threads: int) -> Any:
@@ -145,14 +209,22 @@ def _open(way: Way, bundle: Bundle, threads: int) -> Any:
             "{} is not installed (package {})".format(way.entry.name, " or ".join(way.entry.packages)),
             GPU_ONNXRUNTIME if way.provider in ("cuda", "tensorrt") else way.entry.install,
         )
-    options = {"provider": way.provider} if way.provider else {}
+    options = {"provider": way.provider} if way.provider else {"device": way.device} if way.device else {}
     return importlib.import_module(way.entry.module).Backend(bundle, package, threads, **options)
+
+
+def way_out(bundle: Bundle) -> List[str]:
+    """What else the user can do when the accelerator of `bundle` fails: nothing, or a sentence."""
+    return ["or run it on the CPU all the same: --device cpu"] if {"tflite", "onnx"} & set(bundle.payloads) else []
 
 
 def _no_way(bundle: Bundle, device: str, faults: List[EnvironmentFault]) -> EnvironmentFault:
     """One fault out of those of each way that was tried."""
     on_gpu = device == "auto" and _wants_gpu(bundle)
     hint = _jetson_hint(bundle) if device == "auto" and not on_gpu else ""
+    if device == "auto" and _wants_tpu(bundle):
+        more = [text for text in way_out(bundle) if text not in faults[0].fix]
+        return EnvironmentFault(faults[0].message, "; ".join([faults[0].fix] + more))
     if len(faults) == 1 and not on_gpu:
         return EnvironmentFault(faults[0].message, "; or ".join(filter(None, [hint, faults[0].fix])))
     reasons = "".join("\n  " + message for message in _unique(fault.message for fault in faults))
@@ -164,7 +236,7 @@ def _no_way(bundle: Bundle, device: str, faults: List[EnvironmentFault]) -> Envi
         "{} is for the GPU of a {}; there is a GPU here, but nothing that runs it:{}".format(
             bundle.path, bundle.manifest.target.name, reasons
         ),
-        fix + "; or run it on the CPU all the same: --device cpu",
+        "; ".join([fix] + way_out(bundle)),
     )
 
 

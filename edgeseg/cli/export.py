@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import List
 
 from edgeseg.manifest import Manifest
 
@@ -13,9 +14,21 @@ SUMMARY = "turn a network into a bundle for a target"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="fcn8-camvid, or the network.keras of `edgeseg train`")
-    parser.add_argument("--target", required=True, help="what the bundle is for: cpu, or a Jetson: tx2, xavier, ...")
-    parser.add_argument("--precision", help="int8, fp16 or fp32; default: int8 for cpu, fp16 for a Jetson")
+    parser.add_argument(
+        "--target", required=True, help="what the bundle is for: cpu, coral, or a Jetson: tx2, xavier, ..."
+    )
+    parser.add_argument("--precision", help="int8, fp16 or fp32; default: int8 for cpu and coral, fp16 for a Jetson")
     parser.add_argument("--dla", type=int, metavar="CORE", help="build for this deep-learning accelerator, 0 or 1")
+    parser.add_argument(
+        "--imgsz",
+        nargs=2,
+        type=int,
+        action="append",
+        default=[],
+        metavar=("HEIGHT", "WIDTH"),
+        help="input size, by default that of the network; for coral, given again: sizes to fall back to where the "
+        "Edge TPU compiler refuses it, by default smaller ones of its aspect ratio",
+    )
     parser.add_argument("--data", metavar="DIR", help="labelled dataset: int8 calibrates on its train split")
     parser.add_argument("--calibration", metavar="N|random", help="calibration images, 100 by default; or random data")
     parser.add_argument("-o", "--out", required=True, metavar="OUT.edgeseg", help="the bundle to write")
@@ -31,7 +44,10 @@ def run(args: argparse.Namespace) -> int:
     from edgeseg.export.pipeline import ExportRequest, export_bundle
 
     out = Path(args.out).expanduser()
-    request = ExportRequest(args.network, out, args.target, args.precision, args.data, args.calibration, args.dla)
+    sizes = [(height, width) for height, width in args.imgsz]
+    request = ExportRequest(
+        args.network, out, args.target, args.precision, args.data, args.calibration, args.dla, sizes
+    )
     manifest = export_bundle(request, log)
     if args.json:
         print(manifest.to_json())
@@ -55,8 +71,28 @@ def _summary(path: str, manifest: Manifest, seconds: float) -> str:
     if reused:
         lines += ["figures above: from {}; compared again here:".format(reused["from"])]
         lines += parity_lines(reused["parity"])
+    if target.backend == "edgetpu":
+        lines += _edge_tpu_lines(path, manifest)
     if target.backend == "tensorrt":
         from edgeseg.cli.inspect_onnx import left_to_do
 
         lines.append(left_to_do(target.name, path))
     return "\n".join(lines)
+
+
+def _edge_tpu_lines(path: str, manifest: Manifest) -> List[str]:
+    from edgeseg.coral.compiled_bundle import compilation_lines
+    from edgeseg.coral.compiler_tool import HOW_TO_GET
+
+    report = manifest.compilation
+    if report is None:
+        return [
+            "there is no Edge TPU compiler here; left to do on a machine that has it: edgeseg compile " + path,
+            "  how to get it: " + HOW_TO_GET,
+        ]
+    lines = compilation_lines(report)
+    for size, reason in report.get("refused_sizes", {}).items():
+        lines.append("input size {} was refused: {}".format(size, reason))
+    if "refused_sizes" in report:
+        lines.append("input size: {}x{}; the figures above are its own".format(*manifest.network.imgsz))
+    return lines

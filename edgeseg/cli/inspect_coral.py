@@ -4,7 +4,9 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 
 from edgeseg.bundle import Bundle
-from edgeseg.cli.inspect import pairs, table
+from edgeseg.cli.inspect import table
+from edgeseg.cli.verify import verification_lines
+from edgeseg.coral.compiled_bundle import compilation_lines
 from edgeseg.coral.operators import CPU, TPU, UNREADABLE
 from edgeseg.coral.package import Layer, Package, is_compiled, read_packages, split
 from edgeseg.coral.preflight import Preflight, Verdict, preflight, shorten
@@ -53,9 +55,10 @@ def bundle_report(bundle: Bundle) -> Dict[str, Any]:
         raise BundleError("{}: {}".format(bundle.path, error.message), error.fix)
     manifest = bundle.manifest
     if manifest.target.name == TARGET:
-        for name in ("compilation", "verification"):
-            if getattr(manifest, name):
-                report["text"] += [name] + pairs(getattr(manifest, name))
+        if manifest.compilation:
+            report["text"] += ["compilation"] + ["  " + line for line in compilation_lines(manifest.compilation)]
+        if manifest.verification:
+            report["text"] += ["verification"] + ["  " + line for line in verification_lines(manifest.verification)]
         if "edgetpu" not in bundle.payloads:
             todo = "left to do, on an x86-64 machine with the Edge TPU compiler: edgeseg compile {}"
             report["text"].append(todo.format(os.path.basename(bundle.path)))

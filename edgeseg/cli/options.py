@@ -2,11 +2,11 @@
 
 import argparse
 
-from edgeseg.backends import named_ways
+from edgeseg.backends import device_names
 
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, or one of: " + ", ".join(named_ways()))
+    parser.add_argument("--device", default="auto", help=device_names())
     parser.add_argument("--threads", type=cores, default=0, metavar="N", help="inference threads (default: all cores)")
 
 

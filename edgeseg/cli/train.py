@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on after the last complete epoch of the run in -o")
     add("--json", action="store_true", help="print the result as one JSON object")
     add("--data", metavar="DIR", help="dataset folder, in its official layout")
-    add("--network", metavar="NAME", help="fcn8 (default), fcn16 or fcn32")
+    add("--network", metavar="NAME", help="fcn8 (default), fcn16, fcn32 or spp")
     add("--width", type=float, metavar="X", help="width multiplier of the backbone (default 1.0)")
     add("--imgsz", help="input height and width, divisible by 32 (default 352 480)", **size)
     add("--crop", help="height and width of the training crops (default: as --imgsz)", **size)

@@ -10,7 +10,8 @@ FLOATS = ("float32", "float16", "float64", "bfloat16", "complex64", "complex128"
 def check_full_integer(model: TfliteModel) -> List[str]:
     """What keeps `model` from being a static full-integer network, uint8 in and int8 out; [] if nothing."""
     problems = check_static(model)
-    floats = [t.name for t in model.tensors if t.type in FLOATS]
+    used = {i for o in model.operators for i in o.inputs + o.outputs}.union(model.inputs, model.outputs)
+    floats = [t.name for i, t in enumerate(model.tensors) if i in used and t.type in FLOATS]
     if floats:
         problems.append(f"{len(floats)} float tensor(s), first {floats[0]}")
     problems += _border_problems(model, "input", model.inputs, "uint8")

@@ -2,12 +2,13 @@
 
 from edgeseg.errors import UsageError
 from edgeseg.export.targets.base import Board, Target
+from edgeseg.export.targets.coral import CORAL
 from edgeseg.export.targets.cpu import CPU
 from edgeseg.export.targets.jetson import JETSONS
 
 __all__ = ["TARGETS", "Board", "Target", "check_dla", "choose_precision", "find_target"]
 
-TARGETS = {target.name: target for target in (CPU, *JETSONS)}
+TARGETS = {target.name: target for target in (CPU, CORAL, *JETSONS)}
 
 
 def find_target(name: str) -> Target:

@@ -2,6 +2,7 @@
 
 import os
 import types
+from typing import List
 
 import numpy as np
 import pytest
@@ -26,6 +27,27 @@ def jetson(bundles):
         return bundle._replace(manifest=bundle.manifest._replace(target=target))
 
     return make
+
+
+@pytest.fixture
+def coral(bundles):
+    """Function (*roles) -> a bundle for Coral with these payloads; what is in "edgetpu" is no network."""
+    bundle = read_bundle(os.path.join(str(bundles), "int8.edgeseg"))
+
+    def make(*roles):
+        content = {"tflite": bundle.payloads["tflite"], "edgetpu": b"compiled"}
+        manifest = bundle.manifest._replace(target=TargetInfo("coral", "edgetpu", "int8"))
+        return bundle._replace(manifest=manifest, payloads={role: content[role] for role in roles})
+
+    return make
+
+
+@pytest.fixture
+def tpus(monkeypatch):
+    """The list of Edge TPUs that are seen, empty at first."""
+    seen: List[str] = []
+    monkeypatch.setattr("edgeseg.coral.devices.seen_tpus", lambda root="/": tuple(seen))
+    return seen
 
 
 @pytest.fixture
@@ -99,12 +121,15 @@ def test_a_bundle_for_the_cpu_stays_there(bundles, on_gpu):
         assert devices(find_ways(bundle, "auto")) == [way]
 
 
-@pytest.mark.parametrize("device", ["tpu", "onnxruntime:", "onnxruntime:rocm", "cpu:0", "tensorrt:0", ""])
+@pytest.mark.parametrize(
+    "device", ["tpu", "onnxruntime:", "onnxruntime:rocm", "cpu:0", "tensorrt:0", "usb:", "usb:x", "pcie", ""]
+)
 def test_unknown_devices(device, jetson):
     with pytest.raises(edgeseg.UsageError) as caught:
         open_backend(jetson(), device)
     assert repr(device) in caught.value.message
-    assert "auto, cpu, tflite, tensorrt, onnxruntime, fake, onnxruntime:cpu, onnxruntime:cuda" in caught.value.fix
+    assert "auto, cpu, tflite, edgetpu, tensorrt, onnxruntime, fake, onnxruntime:cpu" in caught.value.fix
+    assert "usb, pci, and usb:1, pci:0, :0 for one Edge TPU" in caught.value.fix
 
 
 @pytest.mark.parametrize("device", ["cpu", "onnxruntime", "onnxruntime:cpu"])
@@ -244,6 +269,75 @@ def test_a_failure_while_it_runs(jetson, gpu_build, on_gpu):
     assert caught.value.exit_code == 3
     backend.close()
     backend.close()
+
+
+def test_the_best_way_for_a_coral_bundle(coral, tpus):
+    compiled, plain, alone = coral("tflite", "edgetpu"), coral("tflite"), coral("edgetpu")
+    assert devices(find_ways(compiled, "auto")) == ["tflite"]
+    assert devices(find_ways(alone, "auto")) == ["edgetpu"]  # it says why there is none
+    tpus.append("a TPU")
+    assert devices(find_ways(compiled, "auto")) == ["edgetpu"]
+    assert devices(find_ways(alone, "auto")) == ["edgetpu"]
+    assert devices(find_ways(plain, "auto")) == ["tflite"]
+    assert devices(find_ways(compiled, "cpu")) == devices(find_ways(compiled, "tflite")) == ["tflite"]
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [("edgetpu", ""), ("usb", "usb"), ("pci", "pci"), ("usb:1", "usb:1"), ("pci:0", "pci:0"), (":0", ":0")],
+)
+def test_names_of_edge_tpus(device, name, coral):
+    (way,) = find_ways(coral("tflite", "edgetpu"), device)
+    assert (way.entry.name, way.device) == ("edgetpu", name)
+
+
+def test_a_coral_bundle_is_never_on_the_cpu_in_silence(coral, tpus, capsys):
+    if backends.available_package(backends.BACKENDS[0]) is None:
+        pytest.skip("no LiteRT")
+    assert open_backend(coral("tflite", "edgetpu")).name == "tflite"
+    told = capsys.readouterr().err
+    assert told.startswith("edgeseg: warning: no Edge TPU is seen here: ") and "edgeseg doctor" in told
+    tpus.append("a TPU")
+    bundle = coral("tflite")
+    assert open_backend(bundle).name == "tflite"
+    told = capsys.readouterr().err
+    assert "warning: " in told and told.endswith(": edgeseg compile {}\n".format(bundle.path))
+    assert open_backend(bundle, "cpu").name == "tflite"  # what was asked for
+    assert capsys.readouterr().err == ""
+
+
+def test_the_fault_of_an_edge_tpu_names_the_cpu(coral, tpus, monkeypatch):
+    fault = edgeseg.EnvironmentFault("it is in use", "stop the other program")
+    monkeypatch.setattr(backends, "_open", lambda *_: raise_(fault))
+    tpus.append("a TPU")
+    for roles, fix in (
+        (("tflite", "edgetpu"), "stop the other program; or run it on the CPU all the same: --device cpu"),
+        (("edgetpu",), "stop the other program"),
+    ):
+        with pytest.raises(edgeseg.EnvironmentFault) as caught:
+            open_backend(coral(*roles))
+        assert (caught.value.message, caught.value.fix) == ("it is in use", fix)
+    with pytest.raises(edgeseg.EnvironmentFault) as caught:
+        open_backend(coral("tflite", "edgetpu"), "usb")
+    assert caught.value.fix == "stop the other program"
+
+
+@pytest.mark.parametrize("device", ["edgetpu", "usb", "pci:1"])
+def test_what_an_edge_tpu_does_not_run(device, coral, bundles):
+    bundle = coral("tflite")
+    with pytest.raises(edgeseg.BundleError, match="is not compiled for the Edge TPU yet") as caught:
+        open_backend(bundle, device)
+    assert caught.value.fix == "edgeseg compile " + bundle.path
+    for name in ("int8", "onnx"):
+        with pytest.raises(edgeseg.BundleError, match="for target cpu, which device '{}'".format(device)) as caught:
+            open_backend(read_bundle(os.path.join(str(bundles), name + ".edgeseg")), device)
+        assert "--target coral" in caught.value.fix
+
+
+def test_what_the_cpu_does_not_run(coral):
+    with pytest.raises(edgeseg.BundleError, match="compiled for the Edge TPU alone") as caught:
+        open_backend(coral("edgetpu"), "cpu")
+    assert "--cpu UNCOMPILED.tflite" in caught.value.fix
 
 
 def test_where_a_gpu_is(monkeypatch, tmp_path):

@@ -2,8 +2,9 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -57,6 +58,19 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A few layers of each kind that the real networks have. All but the last keep their random weights:
     BatchNorm and the last layer are fitted in closed form, in a second.
     """
+    folder = tmp_path_factory.mktemp("workshop")
+    data = folder / "data"
+    write_dataset(data)
+    return Workshop(_fitted(small_network, "fcn8", folder, data), data)
+
+
+@pytest.fixture(scope="session")
+def spp(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """network.keras of the whole head of SPP on a few layers, fitted in the same way."""
+    return _fitted(small_spp, "spp", tmp_path_factory.mktemp("spp"), workshop.data)
+
+
+def _fitted(build: Callable[[], Any], architecture: str, folder: Path, data: Path) -> Path:
     from edgeseg.export.quiet import import_tensorflow
 
     import_tensorflow()
@@ -66,38 +80,59 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     from edgeseg.models.file import NetworkCard, save_network
     from edgeseg.models.network import NetworkSpec
 
-    folder = tmp_path_factory.mktemp("workshop")
-    data = folder / "data"
-    write_dataset(data)
     keras.utils.set_random_seed(3)
-    network = small_network()
+    network = build()
     rng = np.random.default_rng(2)
     images, labels = (np.stack(group) for group in zip(*(street(rng) for _ in range(64)), strict=True))
     batch = images.astype(np.float32) / 127.5 - 1
     restore_batch_norm(network, [batch], 1)
     _fit_last_layer(network, batch, labels[:, 4::8, 4::8])
-    spec = NetworkSpec("fcn8", 0.35, (HEIGHT, WIDTH), len(CAMVID))
+    spec = NetworkSpec(architecture, 0.35, (HEIGHT, WIDTH), len(CAMVID))
     card = NetworkCard(spec, CAMVID, "CamVid", {"epochs": 0, "data": str(data)}, "random", {"val_miou": 0.5})
     save_network(folder / "network.keras", network, card)
-    return Workshop(folder / "network.keras", data)
+    return folder / "network.keras"
 
 
-def small_network():
+def small_network(imgsz=(HEIGHT, WIDTH)):
     """Stride 8, with padding, depthwise layers, a x2 upsampling and a sum, as in FCN-8s."""
     import keras
     from keras import layers
 
-    def norm(x):
-        return layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    def norm(x, layer):
+        return layers.ReLU(6.0)(layers.BatchNormalization(name=layer.name + "_BN")(layer(x)))
 
-    image = keras.Input((HEIGHT, WIDTH, 3), name="image")
-    x = norm(layers.Conv2D(32, 3, 2, use_bias=False)(layers.ZeroPadding2D(1)(image)))
-    x = norm(layers.DepthwiseConv2D(3, 2, use_bias=False)(layers.ZeroPadding2D(1)(x)))
-    x = norm(layers.Conv2D(64, 1, use_bias=False)(x))
-    skip = norm(layers.DepthwiseConv2D(3, 2, padding="same", use_bias=False)(x))
-    x = norm(layers.Conv2D(64, 3, 2, padding="same", use_bias=False)(skip))
+    image = keras.Input((*imgsz, 3), name="image")
+    x = norm(layers.ZeroPadding2D(1)(image), layers.Conv2D(32, 3, 2, use_bias=False, name="conv1"))
+    x = norm(layers.ZeroPadding2D(1)(x), layers.DepthwiseConv2D(3, 2, use_bias=False, name="depthwise2"))
+    x = norm(x, layers.Conv2D(64, 1, use_bias=False, name="conv3"))
+    skip = norm(x, layers.DepthwiseConv2D(3, 2, padding="same", use_bias=False, name="depthwise4"))
+    x = norm(skip, layers.Conv2D(64, 3, 2, padding="same", use_bias=False, name="conv5"))
     x = layers.Add()([layers.UpSampling2D(2, interpolation="bilinear")(x), skip])
     return keras.Model(image, layers.Conv2D(len(CAMVID), 1, name="score")(x))
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the network of the workshop be built for any size, though it is none of those of edgeseg."""
+    monkeypatch.setattr("edgeseg.export.source.build", lambda spec: small_network(spec.imgsz))
+
+
+def small_spp():
+    """Taps of stride 8, 16 and 32 under the head of SPP."""
+    import keras
+    from keras import layers
+
+    from edgeseg.models.backbone import Features
+    from edgeseg.models.spp import spp_logits
+
+    image = keras.Input((HEIGHT, WIDTH, 3), name="image")
+    x = layers.Conv2D(32, 3, 4, padding="same", name="conv4")(image)
+    taps = []
+    for scale in (8, 16, 32):
+        x = layers.Conv2D(64, 3, 2, padding="same", use_bias=False, name=f"conv{scale}")(x)
+        x = layers.ReLU(6.0, name=f"relu{scale}")(layers.BatchNormalization(name=f"BN{scale}")(x))
+        taps.append(x)
+    return keras.Model(image, spp_logits(Features(*taps), len(CAMVID), "bilinear"))
 
 
 def _fit_last_layer(network, batch: np.ndarray, labels: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import pytest
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import UsageError
 from edgeseg.export.calibrate import from_dataset, from_noise, parse_calibration
-from edgeseg.export.frames import spread
+from edgeseg.frames import spread
 
 SIZE = (32, 64)
 

@@ -71,6 +71,7 @@ def all_layers():
     z = layers.Concatenate()([z, layers.UpSampling2D((2, 2))(layers.MaxPooling2D(2)(z))])
     z = layers.Dropout(0.1)(z)
     z = layers.AveragePooling2D(2)(z)
+    z = layers.AveragePooling2D(3, 1, padding="same")(layers.MaxPooling2D((4, 2), 1, padding="same")(z))
     z = layers.Conv2D(8, 1)(z)
     return randomised(keras.Model(image, layers.Conv2D(5, 1, name="score")(layers.Add()([z, y]))))
 
@@ -88,7 +89,12 @@ def test_every_layer_kind_gives_the_logits_of_keras(input_type):
 
 @pytest.mark.parametrize(
     ("architecture", "geometry", "upsampling"),
-    [("fcn32", "same", "bilinear"), ("fcn16", "symmetric", "bilinear"), ("fcn8", "same", "learned")],
+    [
+        ("fcn32", "same", "bilinear"),
+        ("fcn16", "symmetric", "bilinear"),
+        ("fcn8", "same", "learned"),
+        ("spp", "same", "bilinear"),
+    ],
 )
 def test_networks_of_edgeseg(architecture, geometry, upsampling):
     from edgeseg.models.network import NetworkSpec, build
@@ -241,6 +247,24 @@ def test_a_sum_is_absorbed_by_a_convolution_without_relu_only(relu):
     (addition,) = (n for n in model.graph.node if n.output[0] == "sum")
     assert [makers[name] for name in addition.input] == ["DequantizeLinear", "DequantizeLinear" if relu else "Conv"]
     assert errors(model, (8, 5)) == []
+
+
+@pytest.mark.parametrize("widest", ["source", "other"])
+def test_poolings_and_concatenations_that_meet_share_one_range(widest):
+    """The input of a pooling whose output is concatenated is as wide as the other inputs, and the other way round."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 16, 3), name="picture")
+    pooled = layers.AveragePooling2D(2, name="pooled")(layers.Conv2D(8, 1, name="source")(image))
+    joined = layers.Concatenate(name="joined")([pooled, layers.Conv2D(8, 1, 2, name="other")(image)])
+    network = keras.Model(image, layers.Conv2D(5, 1, name="score")(joined))
+    ranges = {"picture": 1.0, "source": 2.0, "pooled": 1.5, "other": 3.0, "joined": 3.0, "score": 9.0, widest: 8.0}
+    model = to_onnx(graph_of(network, ranges=ranges), "test")
+    assert check_onnx(model.SerializeToString(), (8, 5)) == []
+    scales = {i.name: float(onnx.numpy_helper.to_array(i)) for i in model.graph.initializer if i.dims == []}
+    for name in ("source", "pooled", "other", "joined"):
+        assert scales[f"{name}/scale"] == pytest.approx(8 / 127), name
 
 
 def test_convolutions_that_stay_in_float_have_no_q_dq():

@@ -30,7 +30,7 @@ def test_int8_bundle(workshop, int8_bundle):
     bundle = read_bundle(str(int8_bundle))
     manifest, reports = bundle.manifest, reports_of(int8_bundle)
     assert manifest.target == ("cpu", "tflite", "int8", None)
-    assert manifest.input == ((1, 64, 96, 3), "uint8", "nhwc", "rgb", 1.0, 0.0, "stretch")
+    assert manifest.input == ((1, 64, 96, 3), "uint8", "nhwc", "rgb", (1.0,) * 3, (0.0,) * 3, "stretch")
     assert manifest.output[:5] == ((1, 8, 12, 11), "int8", "nhwc", "logits", "half_pixel")
     assert reports["calibration"]["images"] == 16 and reports["calibration"]["kind"] == "dataset"
     assert reports["parity"]["agreement"] >= 0.97 and reports["parity"]["source"] == "CamVid val"
@@ -59,7 +59,7 @@ def test_fp32_bundle(fp32_bundle):
     manifest = read_bundle(str(fp32_bundle)).manifest
     assert manifest.target.precision == "fp32" and manifest.calibration is None
     assert manifest.input.dtype == "float32"
-    assert manifest.input.scale * 255 + manifest.input.offset == pytest.approx(1)
+    assert manifest.input.scale[0] * 255 + manifest.input.offset[0] == pytest.approx(1)
     assert reports_of(fp32_bundle)["parity"]["agreement"] >= 0.999
 
 
@@ -231,7 +231,7 @@ def test_bundle_for_a_jetson(workshop, tmp_path, target, precision, dtype):
     bundle, _ = jetson(workshop, tmp_path, target=target, precision=precision)
     manifest = bundle.manifest
     assert manifest.target == (target, "tensorrt", precision, None)
-    assert manifest.input == ((1, 64, 96, 3), dtype, "nhwc", "rgb", 1.0, 0.0, "stretch")
+    assert manifest.input == ((1, 64, 96, 3), dtype, "nhwc", "rgb", (1.0,) * 3, (0.0,) * 3, "stretch")
     assert manifest.output == ((1, 11, 8, 12), "float32", "nchw", "logits", "half_pixel", 1.0, 0)
     assert sorted(bundle.payloads) == ["golden", "onnx"]
     golden = unpack_golden(bundle.payloads["golden"])
@@ -287,7 +287,7 @@ def test_what_a_board_has_not_is_refused(refused):
 def test_int8_of_the_network_in_the_box_agrees_on_camvid(shared_data, tmp_path):
     """The whole of CamVid val, as it is on disk."""
     camvid = shared_data("camvid")
-    from edgeseg.export.frames import dataset_frames
+    from edgeseg.frames import dataset_frames
     from edgeseg.export.parity import compare
     from edgeseg.export.product import Images, make_product
     from edgeseg.export.source import open_network

@@ -9,7 +9,7 @@ JETSONS = ["tx1", "nano", "tx2", "xavier-nx", "xavier", "orin-nano", "orin-nx", 
 
 
 def test_the_boards():
-    assert list(TARGETS) == ["cpu", *JETSONS]
+    assert list(TARGETS) == ["cpu", "coral", *JETSONS]
     boards = {name: board for name in JETSONS if (board := TARGETS[name].board)}
     assert {name: board.sm for name, board in boards.items()} == dict(
         zip(JETSONS, (53, 53, 62, 72, 72, 87, 87, 87), strict=True)

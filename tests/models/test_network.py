@@ -17,8 +17,8 @@ from edgeseg.palette import CAMVID
 SPEC = NetworkSpec("fcn8", 0.35, (64, 96), 11)
 
 
-@pytest.mark.parametrize("name", ["fcn32", "fcn16", "fcn8"])
-@pytest.mark.parametrize(("width", "imgsz"), [(0.35, (32, 64)), (1.0, (96, 64))])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(("width", "imgsz"), [(0.35, (64, 64)), (1.0, (96, 64))])
 def test_logits_at_the_output_stride(name: str, width: float, imgsz: tuple[int, int]) -> None:
     network = build(NetworkSpec(name, width, imgsz, 7))
     stride = ARCHITECTURES[name].stride
@@ -44,6 +44,15 @@ def test_any_size_divisible_by_32() -> None:
         check(SPEC._replace(imgsz=imgsz))
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_smallest_size(name: str) -> None:
+    smallest = ARCHITECTURES[name].smallest
+    spec = SPEC._replace(architecture=name, imgsz=(smallest, smallest))
+    assert build(spec).output_shape[1:3] == (smallest // spec.stride, smallest // spec.stride)
+    with pytest.raises(UsageError, match=f"use --imgsz {smallest} {smallest}$"):
+        build(spec._replace(imgsz=(smallest - 32, smallest)))
+
+
 def test_wrong_size_lists_sizes_that_do() -> None:
     with pytest.raises(UsageError) as caught:
         build(SPEC._replace(imgsz=(360, 480)))
@@ -55,7 +64,7 @@ def test_wrong_size_lists_sizes_that_do() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"architecture": "unet"}, "fcn32, fcn16, fcn8"), ({"width": 0.0}, "width"), ({"classes": 1}, "class")],
+    [({"architecture": "unet"}, "fcn32, fcn16, fcn8, spp"), ({"width": 0.0}, "width"), ({"classes": 1}, "class")],
 )
 def test_what_cannot_be_built(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -85,9 +94,9 @@ def card(spec: NetworkSpec) -> NetworkCard:
     return NetworkCard(spec, CAMVID, "CamVid", {"epochs": 3}, "random", {"val_miou": 0.5, "val_iou": {"Sky": None}})
 
 
-@pytest.mark.parametrize("upsampling", ["bilinear", "learned"])
-def test_file_round_trip(tmp_path: Path, upsampling: Upsampling) -> None:
-    spec = SPEC._replace(upsampling=upsampling, geometry="same")
+@pytest.mark.parametrize(("name", "upsampling"), [("fcn8", "bilinear"), ("fcn8", "learned"), ("spp", "bilinear")])
+def test_file_round_trip(tmp_path: Path, name: str, upsampling: Upsampling) -> None:
+    spec = SPEC._replace(architecture=name, upsampling=upsampling, geometry="same")
     network = build(spec)
     path = tmp_path / "network.keras"
     save_network(path, network, card(spec))
@@ -100,7 +109,7 @@ def test_file_round_trip(tmp_path: Path, upsampling: Upsampling) -> None:
 
 
 def test_plain_keras_reads_the_file_in_a_fresh_process(tmp_path: Path) -> None:
-    network = build(SPEC._replace(upsampling="learned"))
+    network = build(SPEC._replace(architecture="spp", upsampling="learned"))
     save_network(tmp_path / "network.keras", network, card(SPEC))
     image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 96, 3)).astype(np.float32)
     np.save(tmp_path / "image.npy", image)

@@ -164,7 +164,7 @@ def test_every_backend_trains(backend: str, streets: Path, tmp_path: Path) -> No
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
     environment = os.environ | {"KERAS_BACKEND": backend}
-    recipe = ["--network", "fcn32", "--epochs", "2", "--json"]
+    recipe = ["--network", "spp", "--epochs", "2", "--json"]
     command = [sys.executable, "-m", "edgeseg", *arguments(streets, tmp_path / "run"), *recipe]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

@@ -114,7 +114,7 @@ def test_imagenet_takes_the_float_weights_of_the_width(
         initial = read_weights("imagenet", width)
         assert initial is not None
         assert initial.source == name
-        network = build(NetworkSpec("fcn32", width, (32, 32), 2, initial.geometry))
+        network = build(NetworkSpec("spp", width, (64, 64), 2, initial.geometry))
         assert load_into(network, initial) == 260
 
 
