@@ -10,6 +10,7 @@ from edgeseg.bench.plain_loop import plain_loop_fps
 from edgeseg.bench.upsampling import upsampling_ms
 from edgeseg.bundle import Bundle
 from edgeseg.errors import EnvironmentFault
+from edgeseg.segmenter import Segmenter
 
 DEFAULT_FRAMES = 200
 
@@ -17,6 +18,7 @@ DEFAULT_FRAMES = 200
 class Speed(NamedTuple):
     """All speed figures of a bundle on this machine, taken in one run so that they compare."""
 
+    device: str  # what ran, for people
     bare_ms: Dict[int, float]  # bare inference call by number of threads
     one: RunFigures  # a run with one inference thread
     all: RunFigures  # a run with all cores
@@ -27,25 +29,30 @@ class Speed(NamedTuple):
 def measure_speed(bundle: Bundle, source: Optional[str], device: str, threads: int, frames: Optional[int]) -> Speed:
     """Measure on `source`, or on a video of the generated street scene."""
     cores = threads or len(os.sched_getaffinity(0))
+    with Segmenter(bundle, device, cores) as segmenter:
+        runtime, description = segmenter.backend.name, segmenter.backend.description
+    if device == "auto":
+        device = runtime  # found once, warned of once
     with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as folder:
         uri = source or record_pattern(folder, frames or DEFAULT_FRAMES)
         bare = {n: bare_inference_ms(bundle, device, n) for n in sorted({1, cores})}
         one = run_figures(bundle, uri, device, 1, frames, folder)
         every = run_figures(bundle, uri, device, cores, frames, folder) if cores > 1 else one
         plain = None
-        if os.path.isfile(uri):
+        if os.path.isfile(uri) and runtime == "tflite":  # on an accelerator it would compare another thing
             try:
                 plain = plain_loop_fps(bundle, uri, cores, folder)
             except EnvironmentFault:
-                pass  # another runtime than LiteRT: there is no plain loop to compare with
+                pass  # the loop knows int8 networks with logits only
         upsampling = upsampling_ms(bundle, uri, device)
-    return Speed(bare, one, every, plain, upsampling)
+    return Speed(description, bare, one, every, plain, upsampling)
 
 
 def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
     """The figures as JSON; the accuracy keys are there only if it was measured. Fractions are 0..1."""
     best = speed.all
     result: Dict[str, Any] = {
+        "device": speed.device,
         "fps": best.fps,
         "latency_ms": best.latency_ms,
         "stages_ms": best.stages_ms,
@@ -78,7 +85,8 @@ def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
 def to_lines(figures: Dict[str, Any]) -> List[str]:
     """The table for people, from `to_dict`."""
     bare = figures["bare_inference_ms_by_threads"]
-    lines = ["bare inference   " + "   ".join(_bare(n, ms) for n, ms in bare.items())]
+    lines = ["device           " + figures["device"]]
+    lines.append("bare inference   " + "   ".join(_bare(n, ms) for n, ms in bare.items()))
     one = figures["one_thread"]
     lines.append("run, 1 thread    {:6.1f} FPS   {:.2f} of the bare call".format(one["fps"], one["share_of_bare"]))
     lines.append(

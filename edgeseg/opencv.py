@@ -5,7 +5,6 @@ from typing import Any, Iterator, List
 
 from edgeseg.errors import EnvironmentFault
 
-
 OLDEST = 4  # 3 lacks functions that we call; Debian 10 and Mendel have it
 
 

@@ -25,7 +25,7 @@ class Segmenter:
 
     Args:
         bundle: path of a bundle, an opened one, or None for the network that ships with edgeseg.
-        device: "auto" for the best that is present, "cpu", or by name: "tensorrt", "onnxruntime:cuda", "usb", "pci:1", ...
+        device: "auto" for the best that is present, "cpu", or by name: "tensorrt", "onnxruntime:cuda", "usb:1", ...
         threads: CPU threads of the inference runtime; 0 for all cores.
         min_confidence: 0 up to 1; pixels with less confidence get the class 255.
 

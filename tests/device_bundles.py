@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+if __name__ == "__main__":  # beside this script is a folder `edgeseg`, of tests, that would hide the package
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from edgeseg.bundle import payload_info, write_bundle
 from edgeseg.manifest import InputInfo, Manifest, NetworkInfo, OutputInfo, TargetInfo
 from edgeseg.palette import CAMVID

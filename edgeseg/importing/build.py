@@ -18,7 +18,8 @@ from edgeseg.importing.trial import Trial, try_bundle
 from edgeseg.manifest import SCHEMA, Manifest, NetworkInfo, TargetInfo
 from edgeseg.palette import SegClass
 from edgeseg.stream.atomic import check_folder_of, remove, temporary_name
-from edgeseg.tflite.model import CONVOLUTIONS
+from edgeseg.tflite.model import CONVOLUTIONS, read_tflite
+from edgeseg.tflite.sound import check_sound
 from edgeseg.version import __version__
 
 _MEMBERS = {"tflite": "network.tflite", "edgetpu": MEMBER}
@@ -52,6 +53,9 @@ def import_model(request: ImportRequest, log: Callable[[str], None]) -> Imported
     """
     out = _check_out(request.out)
     bundle = make_bundle(request)
+    for data in bundle.payloads.values():
+        with about(request.model):
+            check_sound(read_tflite(data), data)
     temporary = temporary_name(out)
     try:
         write_bundle(temporary, bundle.manifest, bundle.payloads)

@@ -7,9 +7,9 @@ from edgeseg.bundle import read_bundle
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import CheckFailed
 from edgeseg.export import tflite
-from edgeseg.frames import dataset_frames, pattern_frames
 from edgeseg.export.litert import ExportedNetwork
 from edgeseg.export.parity import compare
+from edgeseg.frames import dataset_frames, pattern_frames
 from edgeseg.manifest import TargetInfo
 from edgeseg.metrics import mean_iou
 from edgeseg.models.evaluate import confusion_on

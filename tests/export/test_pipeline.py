@@ -287,11 +287,11 @@ def test_what_a_board_has_not_is_refused(refused):
 def test_int8_of_the_network_in_the_box_agrees_on_camvid(shared_data, tmp_path):
     """The whole of CamVid val, as it is on disk."""
     camvid = shared_data("camvid")
-    from edgeseg.frames import dataset_frames
     from edgeseg.export.parity import compare
     from edgeseg.export.product import Images, make_product
     from edgeseg.export.source import open_network
     from edgeseg.export.targets import find_target
+    from edgeseg.frames import dataset_frames
 
     source = open_network("fcn8-camvid")
     product = make_product(source, find_target("xavier"), "int8", None, Images(None, 100), silent)

@@ -89,7 +89,7 @@ def test_a_bundle_for_coral(capsys, bundles, tmp_path):
 
     path = coral_bundle(bundles, tmp_path / "compiled.edgeseg", compiled=True)
     text = inspect(capsys, path)
-    assert "1 subgraph(s), 1 operator(s) left on the CPU" in text and "compiler: 16.0.384591198" in text
+    assert "1 subgraph(s), 1 operator(s) left on the CPU" in text and "compiler 16.0.384591198" in text
     assert "preflight" not in text and "left to do" not in text
     assert json.loads(inspect(capsys, path, "--json"))["postflight"]["packages"][0]["min_runtime"] == 14
 
