@@ -22,6 +22,7 @@ class Speed(NamedTuple):
     bare_ms: Dict[int, float]  # bare inference call by number of threads
     one: RunFigures  # a run with one inference thread
     all: RunFigures  # a run with all cores
+    alone: bool  # the device takes one frame at a time: threads of the CPU make no difference
     plain_fps: Optional[float]  # the plain loop on the same video, all cores; None where it cannot run
     upsampling_ms: Dict[str, float]  # the network's output to a mask, by way
 
@@ -30,14 +31,15 @@ def measure_speed(bundle: Bundle, source: Optional[str], device: str, threads: i
     """Measure on `source`, or on a video of the generated street scene."""
     cores = threads or len(os.sched_getaffinity(0))
     with Segmenter(bundle, device, cores) as segmenter:
-        runtime, description = segmenter.backend.name, segmenter.backend.description
+        backend = segmenter.backend
+        runtime, description, alone = backend.name, backend.description, backend.instances == 1
     if device == "auto":
         device = runtime  # found once, warned of once
     with tempfile.TemporaryDirectory(prefix="edgeseg-bench-") as folder:
         uri = source or record_pattern(folder, frames or DEFAULT_FRAMES)
-        bare = {n: bare_inference_ms(bundle, device, n) for n in sorted({1, cores})}
+        bare = {n: bare_inference_ms(bundle, device, n) for n in ({1} if alone else sorted({1, cores}))}
         one = run_figures(bundle, uri, device, 1, frames, folder)
-        every = run_figures(bundle, uri, device, cores, frames, folder) if cores > 1 else one
+        every = run_figures(bundle, uri, device, cores, frames, folder) if cores > 1 and not alone else one
         plain = None
         if os.path.isfile(uri) and runtime == "tflite":  # on an accelerator it would compare another thing
             try:
@@ -45,7 +47,7 @@ def measure_speed(bundle: Bundle, source: Optional[str], device: str, threads: i
             except EnvironmentFault:
                 pass  # the loop knows int8 networks with logits only
         upsampling = upsampling_ms(bundle, uri, device)
-    return Speed(description, bare, one, every, plain, upsampling)
+    return Speed(description, bare, one, every, alone, plain, upsampling)
 
 
 def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
@@ -53,6 +55,7 @@ def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
     best = speed.all
     result: Dict[str, Any] = {
         "device": speed.device,
+        "one_frame_at_a_time": speed.alone,
         "fps": best.fps,
         "latency_ms": best.latency_ms,
         "stages_ms": best.stages_ms,
@@ -84,16 +87,19 @@ def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
 
 def to_lines(figures: Dict[str, Any]) -> List[str]:
     """The table for people, from `to_dict`."""
-    bare = figures["bare_inference_ms_by_threads"]
+    bare, one = figures["bare_inference_ms_by_threads"], figures["one_thread"]
     lines = ["device           " + figures["device"]]
-    lines.append("bare inference   " + "   ".join(_bare(n, ms) for n, ms in bare.items()))
-    one = figures["one_thread"]
-    lines.append("run, 1 thread    {:6.1f} FPS   {:.2f} of the bare call".format(one["fps"], one["share_of_bare"]))
-    lines.append(
-        "run, all cores   {:6.1f} FPS   {:.2f} of what the cores allow ({:.1f} ms CPU a frame)".format(
-            figures["fps"], figures["share_of_limit"], figures["cpu_ms_per_frame"]
+    if figures["one_frame_at_a_time"]:
+        lines.append("bare inference   {:.1f} ms ({:.0f} FPS)".format(bare["1"], 1e3 / bare["1"]))
+        lines.append("run              {:6.1f} FPS   {:.2f} of the bare call".format(one["fps"], one["share_of_bare"]))
+    else:
+        lines.append("bare inference   " + "   ".join(_bare(n, ms) for n, ms in bare.items()))
+        lines.append("run, 1 thread    {:6.1f} FPS   {:.2f} of the bare call".format(one["fps"], one["share_of_bare"]))
+        lines.append(
+            "run, all cores   {:6.1f} FPS   {:.2f} of what the cores allow ({:.1f} ms CPU a frame)".format(
+                figures["fps"], figures["share_of_limit"], figures["cpu_ms_per_frame"]
+            )
         )
-    )
     if figures["plain_loop_fps"]:
         ratio = figures["fps"] / figures["plain_loop_fps"]
         lines.append("plain loop       {:6.1f} FPS   edgeseg is {:.2f}x".format(figures["plain_loop_fps"], ratio))

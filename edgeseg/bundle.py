@@ -170,7 +170,8 @@ def write_bundle(path: str, manifest: Manifest, payloads: Dict[str, bytes]) -> N
         read_bundle(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise EnvironmentFault("{} cannot be written: {}".format(path, error), "check free space and permissions")
+        reason = error.strerror or str(error)
+        raise EnvironmentFault("{} cannot be written: {}".format(path, reason), "check free space and permissions")
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)

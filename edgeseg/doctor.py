@@ -17,6 +17,7 @@ from edgeseg.backends import BACKENDS, BackendEntry, available_package
 from edgeseg.bundle import read_bundle
 from edgeseg.device import find_board
 from edgeseg.errors import EdgesegError
+from edgeseg.quiet import import_runtime
 from edgeseg.version import __version__
 
 # Every distribution that installs a module named cv2; two of them overwrite each other's files.
@@ -164,7 +165,7 @@ def _runtimes() -> Iterator[Finding]:
 
 def _imported(entry: BackendEntry, package: str) -> Finding:
     try:
-        module = importlib.import_module(package)
+        module = import_runtime(package)
     except Exception as error:  # one built for another NumPy, or short of a library
         text = "{} cannot be imported: {}: {}".format(package, type(error).__name__, error)
         return Finding("fault", entry.name, text, "reinstall it: " + entry.install)

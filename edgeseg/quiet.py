@@ -1,9 +1,10 @@
 """OpenCV, FFmpeg, libpng and TensorFlow Lite write to stderr by themselves; ours says what happened and what to do."""
 
+import importlib
 import os
 import threading
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Any, Iterator
 
 _LOCK = threading.Lock()  # two threads that swap the descriptor at once would lose stderr for good
 
@@ -31,3 +32,12 @@ def quiet() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(null)
             os.close(saved)
+
+
+def import_runtime(package: str) -> Any:
+    """Import an inference runtime that must not tell anybody: onnxruntime 1.31 has telemetry, on unless it is told.
+
+    Source: https://github.com/microsoft/onnxruntime, docs/Privacy.md.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return importlib.import_module(package)

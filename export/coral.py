@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from edgeseg.coral.compiler import Compilation, CompilationFailed, compile_tflite, find_compiler
+from edgeseg.coral.compiler import Compilation, CompilationFailed, compile_tflite
+from edgeseg.coral.compiler_tool import find_compiler
 from edgeseg.coral.preflight import require_whole
 from edgeseg.export.product import Images, Log, Product, make_product
 from edgeseg.export.source import FloatNetwork, at_size

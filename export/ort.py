@@ -8,13 +8,14 @@ from onnx import helper
 from edgeseg.errors import UsageError
 from edgeseg.export.onnx import NORMALISED
 from edgeseg.export.onnx_rules import read_onnx
+from edgeseg.quiet import import_runtime
 
 
 class OnnxNetwork:
     """A session with its buffers; the same calls as edgeseg.export.litert.ExportedNetwork."""
 
     def __init__(self, data: bytes) -> None:
-        import onnxruntime
+        onnxruntime = import_runtime("onnxruntime")
 
         model = read_onnx(data)
         model.graph.output.append(helper.make_empty_tensor_value_info(NORMALISED))

@@ -75,7 +75,8 @@ class Parity(NamedTuple):
             raise CheckFailed(
                 f"the exported file differs from the float network on {self.images} images ({self.source}): "
                 f"{'; '.join(self.failures)}. First stage that differs: {self.first_difference} ({self.stages()})",
-                "calibrate on more images of the robot's own scenes (--data, --calibration N), or use --precision fp32",
+                "calibrate on more images of the robot's own scenes (--data, --calibration N), or export in a higher "
+                "--precision, if the target has one",
             )
 
     def stages(self) -> str:

@@ -35,15 +35,16 @@ def decode(x: KerasTensor, features: Features, classes: int, stride: int, upsamp
     for scale, tap in ((16, features.stride16), (8, features.stride8)):
         if scale < stride:
             break
-        x = fuse(_upsample2(x, upsampling, f"up{scale}"), tap, scale)
+        x = add_skip(_upsample2(x, upsampling, f"up{scale}"), tap, scale)
+        x = _separable(x, 3, f"refine{scale}")
     return layers.Conv2D(classes, 1, name="score")(x)
 
 
-def fuse(x: KerasTensor, tap: KerasTensor, scale: int) -> KerasTensor:
-    """The sum of `x` and a projection of `tap`, both at stride `scale`, through a separable 3x3 convolution."""
+def add_skip(x: KerasTensor, tap: KerasTensor, scale: int) -> KerasTensor:
+    """The sum of `x` and a projection of `tap`, both at stride `scale`."""
     skip = f"skip{scale}"
     projection = conv_bn_relu(tap, HEAD_CHANNELS, 1, skip, skip + "_BN", skip + "_relu")
-    return _separable(layers.Add(name=f"fuse{scale}")([x, projection]), 3, f"refine{scale}")
+    return layers.Add(name=f"fuse{scale}")([x, projection])
 
 
 def _separable(x: KerasTensor, kernel: int, name: str) -> KerasTensor:

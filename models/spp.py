@@ -1,8 +1,9 @@
 """Spatial pyramid pooling (He, Zhang, Ren, Sun, ECCV 2014, arXiv 1406.4729) in front of the decoder of FCN-8s.
 
 The context features at stride 32 are averaged over the whole picture, over its 2x2 quarters and over 4x4 bins: the
-21 bins of the paper. Every cell then gets the features of its surroundings at the three scales, as in PSPNet (Zhao et
-al. 2017, arXiv 1612.01105), whose ablation (table 1) finds averages better than maxima.
+21 bins of the paper. A projection of the three levels is added to every cell, like another skip. Context at several
+scales for every cell is the idea of PSPNet (Zhao et al. 2017, arXiv 1612.01105), whose ablation (table 1) finds
+averages better than maxima.
 
 One form serves every target. It has no weights that depend on the size of the picture, and it moves between sizes
 with what the Edge TPU is known to run: bilinear resizes by two, average pooling, concatenation of channels.
@@ -21,7 +22,7 @@ with what the Edge TPU is known to run: bilinear resizes by two, average pooling
 from keras import KerasTensor, layers
 
 from edgeseg.models.backbone import Features, conv_bn_relu
-from edgeseg.models.fcn import context, decode, fuse
+from edgeseg.models.fcn import add_skip, context, decode
 from edgeseg.models.spec import Upsampling
 
 GRID = 4  # bins along a side of the finest level
@@ -33,7 +34,7 @@ def spp_logits(features: Features, classes: int, upsampling: Upsampling) -> Kera
     """Logits (N, H/8, W/8, classes). `upsampling` is that of the decoder; the pyramid's own resizes are bilinear."""
     x = context(features)
     pyramid = conv_bn_relu(bins(x), CONTEXT_CHANNELS, 1, "pyramid", "pyramid_BN", "pyramid_relu")
-    x = fuse(x, spread(pyramid, x.shape[1:3]), 32)
+    x = add_skip(x, spread(pyramid, x.shape[1:3]), 32)
     return decode(x, features, classes, 8, upsampling)
 
 

@@ -117,9 +117,17 @@ def open_backend(bundle: Bundle, device: str = "auto", threads: int = 1) -> Any:
         if device == "auto" and bundle.manifest.target.backend == "edgetpu" and backend.name != "edgetpu":
             _warn(_why_not_the_tpu(bundle))
         if backend.name == "edgetpu" and (bundle.manifest.verification or {}).get("ok") is False:
-            _warn("the Edge TPU failed `edgeseg verify {}`: its masks are not to be trusted".format(bundle.path))
+            _warn(
+                "{} failed `edgeseg verify`: {}".format(bundle.path, _what_failed(bundle.manifest.verification or {}))
+            )
         return backend
     raise _no_way(bundle, device, faults)
+
+
+def _what_failed(verification: Dict[str, Any]) -> str:
+    if verification.get("worst_agreement", 0.0) < verification.get("agreement_required", 1.0):
+        return "the Edge TPU's masks are not to be trusted, they are not those of the CPU"
+    return "the Edge TPU draws the masks of the CPU, but those differ from the float network's"
 
 
 def find_ways(bundle: Bundle, device: str) -> List[Way]:

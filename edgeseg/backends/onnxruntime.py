@@ -15,6 +15,7 @@ from edgeseg.backends import GPU_ONNXRUNTIME
 from edgeseg.backends.base import BaseBackend
 from edgeseg.bundle import Bundle
 from edgeseg.errors import BundleError, EnvironmentFault
+from edgeseg.quiet import import_runtime
 
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 _NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -55,8 +56,7 @@ class Backend(BaseBackend):
         return found
 
     def _start(self, bundle: Bundle) -> Any:
-        import onnxruntime
-
+        onnxruntime = import_runtime("onnxruntime")
         title, wanted = "onnxruntime " + onnxruntime.__version__, _NAMES[self._provider]
         available = onnxruntime.get_available_providers()
         if wanted not in available:
@@ -140,8 +140,7 @@ def _loader_error(provider: str) -> str:
 
     Only to be asked after onnxruntime has tried: it must be the first to load its own library.
     """
-    import onnxruntime
-
+    onnxruntime = import_runtime("onnxruntime")
     folder = os.path.dirname(onnxruntime.__file__)
     try:
         ctypes.CDLL(os.path.join(folder, "capi", "libonnxruntime_providers_{}.so".format(provider)))

@@ -6,7 +6,8 @@ import sys
 
 from edgeseg.bundle import Bundle, write_bundle
 from edgeseg.coral.compiled_bundle import compilation_lines, with_compilation
-from edgeseg.coral.compiler import compile_tflite, require_compiler
+from edgeseg.coral.compiler import compile_tflite
+from edgeseg.coral.compiler_tool import require_compiler
 from edgeseg.errors import BundleError
 from edgeseg.stream.atomic import check_folder_of
 

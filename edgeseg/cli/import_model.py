@@ -6,10 +6,13 @@ import os
 import sys
 from typing import List, Optional, Sequence
 
+from edgeseg.bundle import read_bundle
 from edgeseg.cli.options import positive
+from edgeseg.coral.preflight import preflight
 from edgeseg.importing.build import Imported, ImportRequest, import_model
 from edgeseg.importing.output import OutputOptions
 from edgeseg.importing.pixels import PixelOptions, Triple
+from edgeseg.tflite.model import read_tflite
 
 SUMMARY = "wrap someone else's segmentation .tflite file in a bundle"
 
@@ -111,5 +114,8 @@ def _lines(path: str, imported: Imported) -> List[str]:
         seen = ", ".join("{} {:.0%}".format(name, share) for name, share in list(trial.shares.items())[:3])
         lines.append("tried on a generated street: {:.0f} ms, {}".format(trial.milliseconds, seen))
     if target.name == "coral" and not any(p.role == "edgetpu" for p in manifest.payloads):
-        lines.append("to finish it, where the Edge TPU compiler is: edgeseg compile {}".format(path))
+        found = preflight(read_tflite(read_bundle(path).payloads["tflite"]))
+        lines.append("preflight: " + found.summary())
+        option = "" if found.whole else " --allow-partial"
+        lines.append("to finish it, where the Edge TPU compiler is: edgeseg compile {}{}".format(path, option))
     return lines

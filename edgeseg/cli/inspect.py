@@ -42,7 +42,7 @@ def _report(path: str, target: Optional[str]) -> Dict[str, Any]:
     try:
         with open(path, "rb") as file:
             head = file.read(8)
-            if head[4:8] == b"TFL3":
+            if head[4:8] == b"TFL3" or path.endswith(".tflite"):
                 return _tflite(head + file.read(), target)
             if looks_like_onnx(head) or (path.endswith(".onnx") and not head.startswith(b"PK")):
                 check_target(target, path)

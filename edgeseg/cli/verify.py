@@ -128,11 +128,14 @@ def verification_lines(told: Dict[str, Any]) -> List[str]:
             _three_digits(told.get("worst_agreement")),
             _three_digits(told.get("agreement_required")),
         ),
-        "logits: winners agree by {}, largest difference {}".format(
-            _three_digits(told.get("logits_agreement")), _three_digits(told.get("logits_max_error"))
-        ),
         "first stage that differs: {}".format(told.get("first_difference") or "none"),
     ]
+    if told.get("logits_max_error") is not None:  # there are none where the network gives classes
+        lines.append(
+            "logits: winners agree by {}, largest difference {}".format(
+                _three_digits(told.get("logits_agreement")), _three_digits(told["logits_max_error"])
+            )
+        )
     if told.get("miou_cpu") is not None:
         lines.append("mIoU {} CPU, {} Edge TPU".format(percent(told["miou_cpu"]), percent(told.get("miou_tpu"))))
     for name, ms in (("cpu", "cpu_ms"), ("tpu", "tpu_ms")):

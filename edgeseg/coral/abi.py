@@ -111,7 +111,7 @@ def _is_old(library: Library) -> bool:
 
 def _is_old_interpreter(package: str, version: str) -> bool:
     """LiteRT counts its versions anew: 1.0.1 is of TensorFlow 2.18."""
-    return package != "ai_edge_litert" and bool(version) and _numbers(version) < _BOUNDARY
+    return package != "ai_edge_litert" and () < _numbers(version) < _BOUNDARY
 
 
 def _numbers(version: str) -> Tuple[int, ...]:

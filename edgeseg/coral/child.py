@@ -81,6 +81,11 @@ _KNOWN = (
         "libedgetpu spreads the network over several Edge TPUs",
         "name one: --device :0",
     ),
+    _Known(
+        r"Invalid argument: executable",
+        "libedgetpu does not take the compiled network",
+        "compile it again: edgeseg compile BUNDLE --force; if that does not help, install a newer libedgetpu",
+    ),
     _Known(r"Failed to retrieve TPU context", "libedgetpu has lost the Edge TPU", _REPLUG),
     _Known(r"EdgeTpuDelegateForCustomOp\) failed to invoke", "the Edge TPU failed", _REPLUG),
     _Known(

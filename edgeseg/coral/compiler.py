@@ -10,13 +10,11 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from edgeseg.coral.compiler_log import CompilerLog, Failure, Row, find_failure, parse_log
-from edgeseg.coral.compiler_tool import Compiler, Finished, check_program, find_compiler, require_compiler, run_compiler
+from edgeseg.coral.compiler_tool import Compiler, Finished, check_program, run_compiler
 from edgeseg.coral.package import Package, read_packages, split
 from edgeseg.errors import BundleError, CheckFailed
 from edgeseg.stream.atomic import write_fault
 from edgeseg.tflite.model import Operator, TfliteModel, read_tflite
-
-__all__ = ["Compilation", "CompilationFailed", "Compiler", "compile_tflite", "find_compiler", "require_compiler"]
 
 ATTEMPTS = 3  # the same file may fail and compile (edgetpu issues 206 and 211)
 TIMEOUT_SECONDS = 180  # the compiler's own default
@@ -121,7 +119,8 @@ def _failure(finished: Finished, said: CompilerLog, timeout: float) -> Failure:
     if 0 < signal < 32:
         return found._replace(cause="it crashed with signal {}".format(signal))
     if said.succeeded:
-        return found._replace(cause="it reports success, but ended with exit code {}".format(finished.code))
+        cause = "it reports success, but ended with exit code {}".format(finished.code)
+        return found._replace(cause=cause, fix=_REPORT_IT)
     return found
 
 

@@ -30,6 +30,7 @@ HOW_TO_GET = (
 _X86_64 = ("x86_64", "amd64")
 _VERSION_SECONDS = 60  # a container starts in a second or two, on a busy machine later
 _DOCKER_SECONDS = 30
+_KILL_SECONDS = 5
 _MAX_OUTPUT = 4 << 20  # a search for delegates prints 300 bytes for each operator
 
 
@@ -218,7 +219,8 @@ def _run(command: List[str], folder: str, seconds: float) -> Finished:
 def _kill_group(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(OSError):  # all of it has ended
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel, which ends it later
+        process.wait(_KILL_SECONDS)
 
 
 def _cannot_start(program: str, error: OSError) -> EnvironmentFault:

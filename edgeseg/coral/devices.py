@@ -148,11 +148,7 @@ def explain_no_device(wanted: DeviceName = ANY, root: str = "/") -> EnvironmentF
             + CONTAINER_USB,
         )
     if not matching:
-        other = everything[0].kind
-        return EnvironmentFault(
-            "no Edge TPU is attached on {}, but {} on {}".format(_NAMES[wanted.kind], len(everything), _NAMES[other]),
-            "use device {!r}".format(other),
-        )
+        return _only_elsewhere(wanted.kind, len(everything), everything[0].kind)
     if wanted.number is not None and wanted.number >= len(matching):
         return _no_such_number(wanted, len(matching))
     chosen = matching if wanted.number is None else matching[wanted.number : wanted.number + 1]
@@ -162,6 +158,13 @@ def explain_no_device(wanted: DeviceName = ANY, root: str = "/") -> EnvironmentF
     return EnvironmentFault(
         "{} is attached and free, but libedgetpu cannot use it".format(chosen[0]),
         "unplug it and plug it in again (PCIe: reboot); " + CONTAINER_USB,
+    )
+
+
+def _only_elsewhere(wanted: str, count: int, kind: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        "no Edge TPU is attached on {}, but {} on {}".format(_NAMES[wanted], count, _NAMES[kind]),
+        "use device {!r}".format(kind),
     )
 
 
@@ -215,6 +218,8 @@ def _choose(listing: Listing, wanted: DeviceName, root: str) -> Tuple[Device, Di
     `Performance` stays what the library was built for.
     """
     listed = [device for device in listing.devices if wanted.kind in ("", device.kind)]
+    if not listed and listing.devices:
+        raise _only_elsewhere(wanted.kind, len(listing.devices), listing.devices[0].kind)
     if not listed:
         raise explain_no_device(wanted, root)
     if wanted.number is not None and wanted.number >= len(listed):

@@ -8,14 +8,13 @@ import ctypes
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from edgeseg.coral.library import Library, how_to_install
 from edgeseg.errors import EnvironmentFault
-from edgeseg.python_child import python_command
+from edgeseg.python_child import python_command, signal_name
 
 TIMEOUT_S = 20.0  # a Raspberry Pi takes 2 s to start Python; the library lists in milliseconds
 _GONE_S = 1.0  # at most, for a killed process to be gone; one that is stuck in a driver is left behind
@@ -53,7 +52,7 @@ def list_devices(library: Library, timeout_s: float = TIMEOUT_S) -> Listing:
     except OSError as error:
         raise EnvironmentFault("a Python process cannot be started: {}".format(error), "free memory and processes")
     if code != 0:
-        how = signal.Signals(-code).name if code < 0 else "exit code {}".format(code)
+        how = signal_name(-code) if code < 0 else "exit code {}".format(code)
         raise EnvironmentFault(
             "libedgetpu at {} ended the process that asked it for its devices: {}{}".format(
                 library.path, how, words and ", " + words

@@ -1,5 +1,6 @@
 """Class names and colours from a label file."""
 
+import os
 import re
 from typing import Dict, List, Optional, Tuple
 
@@ -17,8 +18,9 @@ def read_labels(path: str) -> Tuple[SegClass, ...]:
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise UsageError("label file {} does not exist".format(path), "give {}".format(_FORM))
+    except (FileNotFoundError, IsADirectoryError):
+        problem = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise UsageError("label file {} {}".format(path, problem), "give {}".format(_FORM))
     except OSError as error:
         raise EnvironmentFault("{} cannot be read: {}".format(path, error), "check the disk and permissions")
     return parse_labels(data, path)

@@ -1,12 +1,11 @@
 """One inference with a bundle that nobody has run before."""
 
 import json
-import signal
 import subprocess
-import sys
 from typing import Any, Dict, NamedTuple, Optional
 
 from edgeseg.errors import CheckFailed, EnvironmentFault
+from edgeseg.python_child import python_command, signal_name
 
 _SECONDS = 300
 _CAMERA = "pattern:640x480?frames=1"  # a generated street scene
@@ -26,10 +25,11 @@ def try_bundle(path: str) -> Trial:
 
     Raises CheckFailed if it crashes, hangs or cannot load the model.
     """
-    command = [sys.executable, "-m", "edgeseg", "run", path, "--device", "cpu", "--camera", _CAMERA, "--json", "-"]
+    run = ["run", path, "--device", "cpu", "--camera", _CAMERA, "--json", "-"]
     try:
         done = subprocess.run(
-            command,
+            python_command("edgeseg.cli") + run,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             universal_newlines=True,
@@ -39,7 +39,7 @@ def try_bundle(path: str) -> Trial:
     except subprocess.TimeoutExpired:
         raise CheckFailed("the model gives no result within {} s".format(_SECONDS), _SKIP)
     if done.returncode < 0:
-        raise CheckFailed("the runtime crashes on this model: {}".format(_signal(-done.returncode)), _SKIP)
+        raise CheckFailed("the runtime crashes on this model: {}".format(signal_name(-done.returncode)), _SKIP)
     said = done.stderr.partition("edgeseg: error: ")[2].partition("\n  fix: ")[0].strip()
     if done.returncode == EnvironmentFault.exit_code:
         return Trial(skipped=said.splitlines()[0] if said else "nothing here runs it")
@@ -47,10 +47,3 @@ def try_bundle(path: str) -> Trial:
         raise CheckFailed("the model does not run: {}".format(said or done.stderr.strip()[-500:]), _SKIP)
     result: Dict[str, Any] = json.loads(done.stdout.splitlines()[0])
     return Trial(result["latency_ms"]["infer"], result["shares"])
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "signal {}".format(number)

@@ -1,6 +1,7 @@
 """One child process: start it, ask it, find out what ended it, end it."""
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -11,7 +12,7 @@ import time
 from typing import IO, Any, Callable, Dict, NamedTuple, Optional, Tuple, Type
 
 from edgeseg.errors import BundleError, CheckFailed, EdgesegError, EnvironmentFault, UsageError
-from edgeseg.python_child import python_command
+from edgeseg.python_child import python_command, signal_name
 from edgeseg.worker.shared import BEAT, FAILED, MAX_MESSAGE_BYTES, MESSAGE, TensorSpec, map_tensor, unlinked_file
 
 Array = Any
@@ -150,7 +151,7 @@ class Child:
         if status >= 0:  # 0 also where the program itself has taken the exit codes of all its children
             return self._fault("ended" + (" with exit code {}".format(status) if status else ""))
         hint = " (by hand, or for want of memory)" if status == -signal.SIGKILL else ""
-        return self._fault("was ended by {}{}".format(signal.Signals(-status).name, hint))
+        return self._fault("was ended by {}{}".format(signal_name(-status), hint))
 
     def _fault(self, reason: str) -> ChildFault:
         """With the last lines that the child printed."""
@@ -191,16 +192,21 @@ def _reported(words: str) -> ChildFault:
 
 def _spawn(job: Job, descriptors: Dict[str, int], printed: "IO[bytes]") -> "subprocess.Popen[bytes]":
     """Not a fork, since programs have threads, and in a session of its own, where no Ctrl-C of the terminal comes."""
-    told = dict(descriptors, parent=os.getpid(), work=job.work, options=job.options, input=job.input, output=job.output)
-    command = python_command("edgeseg.worker.child") + [json.dumps(told)]
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=printed,
-            pass_fds=tuple(descriptors.values()),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise EnvironmentFault("{} cannot be started: {}".format(command[0], error), "free memory and processes")
+    told = {"parent": os.getpid(), "work": job.work, "options": job.options, "input": job.input, "output": job.output}
+    with contextlib.ExitStack() as stack:
+        copies = {}
+        for name, descriptor in descriptors.items():  # ours may be 0 to 2, which are the child's standard streams
+            copies[name] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+            stack.callback(os.close, copies[name])
+        command = python_command("edgeseg.worker.child") + [json.dumps(dict(told, **copies))]
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                pass_fds=tuple(copies.values()),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EnvironmentFault("{} cannot be started: {}".format(command[0], error), "free memory and processes")

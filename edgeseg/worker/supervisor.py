@@ -110,7 +110,9 @@ class Worker:
                     return output
 
     def close(self) -> None:
-        """End the child; at most `close_s` later it is gone. From any thread."""
+        """End the child; at most `close_s` later it is gone. From any thread. Nothing in a process that was forked."""
+        if os.getpid() != self._owner:  # the lock may be held by a thread that only the other process has
+            return
         self._closed.set()  # seen by `infer` of another thread, which lets go of the lock
         with self._lock:
             child, self._child = self._child, None

@@ -1,6 +1,8 @@
 """Which runtime a device name and a bundle lead to, and onnxruntime's providers."""
 
 import os
+import subprocess
+import sys
 import types
 from typing import List
 
@@ -349,3 +351,12 @@ def test_where_a_gpu_is(monkeypatch, tmp_path):
     monkeypatch.setattr(backends, "_GPU_NODES", ())
     monkeypatch.setattr("edgeseg.device.find_board", lambda: Board(soc="tegra194"))
     assert has_nvidia_gpu()
+
+
+def test_onnxruntime_reports_nothing(tmp_path):
+    """From 1.31 on it has telemetry, which leaves a file in the folder for temporary files when it is imported."""
+    pytest.importorskip("onnxruntime")
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = "from edgeseg.quiet import import_runtime; import_runtime('onnxruntime')"
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(environment, TMPDIR=str(tmp_path)))
+    assert os.listdir(str(tmp_path)) == []

@@ -66,8 +66,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 @pytest.fixture(scope="session")
 def spp(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """network.keras of the whole head of SPP on a few layers, fitted in the same way."""
-    return _fitted(small_spp, "spp", tmp_path_factory.mktemp("spp"), workshop.data)
+    """network.keras of the whole head of SPP on a few layers, trained for a few seconds."""
+    return _fitted(trained_spp, "spp", tmp_path_factory.mktemp("spp"), workshop.data)
 
 
 def _fitted(build: Callable[[], Any], architecture: str, folder: Path, data: Path) -> Path:
@@ -82,15 +82,20 @@ def _fitted(build: Callable[[], Any], architecture: str, folder: Path, data: Pat
 
     keras.utils.set_random_seed(3)
     network = build()
-    rng = np.random.default_rng(2)
-    images, labels = (np.stack(group) for group in zip(*(street(rng) for _ in range(64)), strict=True))
-    batch = images.astype(np.float32) / 127.5 - 1
+    batch, labels = _examples()
     restore_batch_norm(network, [batch], 1)
-    _fit_last_layer(network, batch, labels[:, 4::8, 4::8])
+    _fit_last_layer(network, batch, labels)
     spec = NetworkSpec(architecture, 0.35, (HEIGHT, WIDTH), len(CAMVID))
     card = NetworkCard(spec, CAMVID, "CamVid", {"epochs": 0, "data": str(data)}, "random", {"val_miou": 0.5})
     save_network(folder / "network.keras", network, card)
     return folder / "network.keras"
+
+
+def _examples() -> tuple[np.ndarray, np.ndarray]:
+    """Float images (64, 64, 96, 3) in -1..1 and the labels of their cells (64, 8, 12)."""
+    rng = np.random.default_rng(2)
+    images, labels = (np.stack(group) for group in zip(*(street(rng) for _ in range(64)), strict=True))
+    return images.astype(np.float32) / 127.5 - 1, labels[:, 4::8, 4::8]
 
 
 def small_network(imgsz=(HEIGHT, WIDTH)):
@@ -98,41 +103,54 @@ def small_network(imgsz=(HEIGHT, WIDTH)):
     import keras
     from keras import layers
 
-    def norm(x, layer):
-        return layers.ReLU(6.0)(layers.BatchNormalization(name=layer.name + "_BN")(layer(x)))
-
-    image = keras.Input((*imgsz, 3), name="image")
-    x = norm(layers.ZeroPadding2D(1)(image), layers.Conv2D(32, 3, 2, use_bias=False, name="conv1"))
-    x = norm(layers.ZeroPadding2D(1)(x), layers.DepthwiseConv2D(3, 2, use_bias=False, name="depthwise2"))
-    x = norm(x, layers.Conv2D(64, 1, use_bias=False, name="conv3"))
-    skip = norm(x, layers.DepthwiseConv2D(3, 2, padding="same", use_bias=False, name="depthwise4"))
-    x = norm(skip, layers.Conv2D(64, 3, 2, padding="same", use_bias=False, name="conv5"))
+    image, x = _stem(imgsz)
+    skip = _norm(x, layers.DepthwiseConv2D(3, 2, padding="same", use_bias=False, name="depthwise4"))
+    x = _norm(skip, layers.Conv2D(64, 3, 2, padding="same", use_bias=False, name="conv5"))
     x = layers.Add()([layers.UpSampling2D(2, interpolation="bilinear")(x), skip])
     return keras.Model(image, layers.Conv2D(len(CAMVID), 1, name="score")(x))
 
 
-@pytest.fixture
-def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the network of the workshop be built for any size, though it is none of those of edgeseg."""
-    monkeypatch.setattr("edgeseg.export.source.build", lambda spec: small_network(spec.imgsz))
-
-
-def small_spp():
-    """Taps of stride 8, 16 and 32 under the head of SPP."""
+def trained_spp():
+    """The whole head of SPP, on taps of stride 8, 16 and 32. Through so many random layers a fit is not enough."""
     import keras
     from keras import layers
 
     from edgeseg.models.backbone import Features
     from edgeseg.models.spp import spp_logits
 
-    image = keras.Input((HEIGHT, WIDTH, 3), name="image")
-    x = layers.Conv2D(32, 3, 4, padding="same", name="conv4")(image)
+    image, x = _stem((HEIGHT, WIDTH))
     taps = []
     for scale in (8, 16, 32):
-        x = layers.Conv2D(64, 3, 2, padding="same", use_bias=False, name=f"conv{scale}")(x)
-        x = layers.ReLU(6.0, name=f"relu{scale}")(layers.BatchNormalization(name=f"BN{scale}")(x))
+        x = _norm(x, layers.Conv2D(64, 3, 2, padding="same", use_bias=False, name=f"conv{scale}"))
         taps.append(x)
-    return keras.Model(image, spp_logits(Features(*taps), len(CAMVID), "bilinear"))
+    network = keras.Model(image, spp_logits(Features(*taps), len(CAMVID), "bilinear"))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=VOID)
+    network.compile(keras.optimizers.Adam(3e-3), loss)
+    network.fit(*_examples(), batch_size=16, epochs=15, verbose=0)
+    return network
+
+
+def _stem(imgsz):
+    """The image, and features of stride 4."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((*imgsz, 3), name="image")
+    x = _norm(layers.ZeroPadding2D(1)(image), layers.Conv2D(32, 3, 2, use_bias=False, name="conv1"))
+    x = _norm(layers.ZeroPadding2D(1)(x), layers.DepthwiseConv2D(3, 2, use_bias=False, name="depthwise2"))
+    return image, _norm(x, layers.Conv2D(64, 1, use_bias=False, name="conv3"))
+
+
+def _norm(x, layer):
+    from keras import layers
+
+    return layers.ReLU(6.0)(layers.BatchNormalization(name=layer.name + "_BN")(layer(x)))
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the network of the workshop be built for any size, though it is none of those of edgeseg."""
+    monkeypatch.setattr("edgeseg.export.source.build", lambda spec: small_network(spec.imgsz))
 
 
 def _fit_last_layer(network, batch: np.ndarray, labels: np.ndarray) -> None:

@@ -47,8 +47,8 @@ def noise(imgsz, count=2):
     return np.random.default_rng(0).integers(0, 256, (count, *imgsz, 3), np.uint8)
 
 
-@pytest.mark.parametrize("imgsz", [(64, 64), (352, 480)])
-def test_all_of_it_runs_on_the_edge_tpu(imgsz):
+def test_all_of_it_runs_on_the_edge_tpu():
+    imgsz = (352, 480)
     model = read_tflite(to_int8_tflite(build(imgsz), noise(imgsz)))
     assert {name: version for name, version, _ in model.operator_counts()} == OPERATORS
     found = preflight(model)
@@ -137,7 +137,7 @@ def test_export(spp, workshop, tmp_path, target, precision):
     manifest = json.loads(read_bundle(str(out)).manifest.to_json())
     assert manifest["network"]["architecture"] == "spp" and manifest["network"]["stride"] == 8
     assert manifest["parity"]["agreement"] >= manifest["parity"]["agreement_required"]
-    assert manifest["accuracy"]["miou"] > 0.3
+    assert manifest["accuracy"]["miou"] > 0.5
 
 
 def test_it_costs_what_fcn8_costs():

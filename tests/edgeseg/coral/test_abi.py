@@ -25,6 +25,7 @@ NEW_INTERPRETERS = [
     ("tflite_runtime", "2.10.0"),
     ("tflite_runtime", "2.14.0"),
     ("tflite_runtime", ""),
+    ("tflite_runtime", "nightly"),
     ("tensorflow", "2.21.0"),
 ]
 

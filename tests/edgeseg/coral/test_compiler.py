@@ -7,7 +7,8 @@ import pytest
 
 from edgeseg.bundle import read_bundle
 from edgeseg.coral import compiler as module
-from edgeseg.coral.compiler import CompilationFailed, Compiler, compile_tflite
+from edgeseg.coral.compiler import CompilationFailed, compile_tflite
+from edgeseg.coral.compiler_tool import Compiler
 from edgeseg.coral.package import read_packages, split
 from edgeseg.errors import BundleError, EnvironmentFault
 from edgeseg.tflite.model import read_tflite

@@ -10,7 +10,8 @@ import pytest
 
 from edgeseg.bundle import read_bundle
 from edgeseg.coral import compiler_tool as tool
-from edgeseg.coral.compiler import CompilationFailed, compile_tflite, find_compiler, require_compiler
+from edgeseg.coral.compiler import CompilationFailed, compile_tflite
+from edgeseg.coral.compiler_tool import find_compiler, require_compiler
 from edgeseg.errors import EnvironmentFault
 
 VERSION = "16.0.384591198"

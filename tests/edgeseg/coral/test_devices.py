@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import types
+from typing import Any, Dict
 
 import pytest
 
@@ -24,6 +25,7 @@ from edgeseg.coral.devices import (
     why_unusable,
 )
 from edgeseg.coral.library import VARIABLE
+from edgeseg.coral.listing import Listing, list_devices
 from edgeseg.coral.package import Package
 from edgeseg.errors import EnvironmentFault, UsageError
 
@@ -304,10 +306,23 @@ class TestNoDevice:
         assert fault.message == "the USB Edge TPU 1-1 is attached and free, but libedgetpu cannot use it"
 
 
+_LISTINGS: Dict[Any, Listing] = {}
+
+
+def list_once(library):
+    """`list_devices`, with one child process for each answer of the double: starting them is what takes time here."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("EDGETPU_DOUBLE_")}
+    key = library, tuple(sorted(settings.items()))
+    if key not in _LISTINGS:
+        _LISTINGS[key] = list_devices(library)
+    return _LISTINGS[key]
+
+
 class TestCheck:
     @pytest.fixture(autouse=True)
     def _library(self, libedgetpu, monkeypatch):
         monkeypatch.setenv(VARIABLE, libedgetpu)
+        monkeypatch.setattr(devices, "list_devices", list_once)
         self.environment = monkeypatch
 
     def check(self, root, device="", package="ai_edge_litert", version="2.3.0", packages=(NEEDS_14,)):

@@ -284,16 +284,16 @@ def test_google_s_own_network(shared_data, plug, tmp_path, monkeypatch):
         shared_data("coral", "deeplabv3_mnv2_pascal_quant{}.tflite".format(part)) for part in ("", "_edgetpu")
     )
     monkeypatch.setattr(edgetpu, "LIMITS", Limits(pause_s=0.01))
-    plug("invoke:abort@4", MODEL=plain)
+    plug("invoke:abort@3", MODEL=plain)
     bundle = str(tmp_path / "deeplab.edgeseg")
     labels = shared_data("coral", "pascal_voc_segmentation_labels.txt")
     assert main(["import", compiled, "--cpu", plain, "--labels", labels, "--no-trial", "-o", bundle]) == 0
     image = cv2.imread(shared_data("coral", "bird_segmentation.bmp"))
     wanted = cv2.imread(shared_data("coral", "bird_segmentation_mask.bmp"), cv2.IMREAD_UNCHANGED)
     with edgeseg.Segmenter(bundle, device="usb") as tpu, edgeseg.Segmenter(bundle, device="cpu") as cpu:
-        for _ in range(3):
-            mask = tpu(image).mask
-            same = np.count_nonzero(mask == wanted)
-            assert same / (2 * mask.size - same) > 0.90
+        tpu(image)
+        mask = tpu(image).mask
+        same = np.count_nonzero(mask == wanted)
+        assert same / (2 * mask.size - same) > 0.90
         assert (mask == cpu(image).mask).all()
         assert tpu.backend.counters.restarts == 1

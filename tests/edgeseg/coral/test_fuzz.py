@@ -16,7 +16,7 @@ from edgeseg.backends import BACKENDS, available_package, edgetpu
 
 FILES = int(os.environ.get("EDGESEG_FUZZ_FILES", "1000"))
 FIRST = int(os.environ.get("EDGESEG_FUZZ_FIRST", "0"))
-ON_TPU = 12  # of a thousand: each takes a second
+ON_TPU = 8  # of a thousand: each takes a second
 
 
 @pytest.mark.skipif(available_package(BACKENDS[0]) not in edgetpu.PACKAGES, reason="no interpreter with delegates")
@@ -26,7 +26,7 @@ def test_damaged_files(bundles, libedgetpu):
     problems = []
     while first < end:
         script = os.path.join(FOLDER, "fuzz.py")
-        numbers = [str(n) for n in (first, end - first, ON_TPU * FILES // 1000)]
+        numbers = [str(n) for n in (first, end - first, -(-ON_TPU * FILES // 1000))]
         done = subprocess.run(
             [sys.executable, script, os.path.join(bundles, "int8.edgeseg")] + numbers,
             check=False,

@@ -53,6 +53,14 @@ def test_preflight_of_anyones_file(capsys, shared_data):
     assert (found["whole"], found["cached"], found["min_runtime_version"]) == (False, True, "1.14.0")
 
 
+@pytest.mark.parametrize("data", [b"", b"version https://git-lfs.github.com/spec/v1"], ids=["empty", "git-lfs"])
+def test_what_only_has_the_name_of_a_tflite_file(tmp_path, capsys, data):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(data)
+    assert main(["inspect", str(path)]) == 4
+    assert "not a .tflite file" in capsys.readouterr().err
+
+
 def test_postflight_of_a_compiled_file(capsys, shared_data):
     path = shared_data("coral", "deeplabv3_mnv2_pascal_quant_edgetpu.tflite")
     text = inspect(capsys, path)

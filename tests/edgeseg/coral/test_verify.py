@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from compiled import compiled_file
 
+import edgeseg
 from edgeseg.bundle import payload_info, read_bundle, write_bundle
 from edgeseg.cli import main
 from edgeseg.manifest import TargetInfo
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def coral(bundles, tmp_path, libedgetpu, monkeypatch):
-    """Path of a compiled bundle; the double is the libedgetpu of this machine."""
+    """Path of a compiled bundle; the double is the libedgetpu of this machine, which has no Keras."""
+    monkeypatch.setattr("edgeseg.cli.verify.missing_reason", lambda command: "needs keras")
     monkeypatch.setenv("EDGESEG_LIBEDGETPU", libedgetpu)
     plain = read_bundle(os.path.join(bundles, "int8.edgeseg"))
     compiled = compiled_file(plain.payloads["tflite"])
@@ -61,6 +63,19 @@ def test_one_wrong_frame_fails(coral, capsys, monkeypatch):
     assert found["verification"]["worst_image"] == "frame000001"
     assert found["verification"]["first_difference"] == "logits"
     assert "those of frame000001 agree by 0." in text.err and "edgetpu_compiler" in text.err
+    edgeseg.Segmenter(coral, device="usb").close()
+    assert "the Edge TPU's masks are not to be trusted" in capsys.readouterr().err
+
+
+def test_a_tpu_as_wrong_as_the_cpu_is_not_blamed_when_it_runs(coral, capsys):
+    """Where only the float network differs."""
+    assert main(["verify", coral, "--frames", "1"]) == 0
+    bundle = read_bundle(coral)
+    write_bundle(coral, bundle.manifest._replace(verification=dict(verification(coral), ok=False)), bundle.payloads)
+    capsys.readouterr()
+    edgeseg.Segmenter(coral, device="usb").close()
+    words = capsys.readouterr().err
+    assert "differ from the float network's" in words and "not to be trusted" not in words
 
 
 def test_labelled_images(coral, tmp_path, capsys):

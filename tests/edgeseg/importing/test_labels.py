@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeseg.errors import EnvironmentFault, UsageError
+from edgeseg.errors import UsageError
 from edgeseg.importing.labels import parse_labels, read_labels, voc_color
 
 
@@ -79,5 +79,5 @@ def test_what_is_wrong(data, words):
 def test_absent_and_unreadable(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         read_labels(str(tmp_path / "no.txt"))
-    with pytest.raises(EnvironmentFault, match="cannot be read"):
+    with pytest.raises(UsageError, match="is a folder"):
         read_labels(str(tmp_path))

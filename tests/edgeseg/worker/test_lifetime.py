@@ -51,6 +51,13 @@ def program(tmp_path):
         process.stderr.close()
 
 
+@pytest.mark.parametrize("closed", [(0,), (0, 2)])
+def test_a_program_without_standard_streams(program, closed):
+    """Its files get their numbers, which are the child's streams."""
+    process, _ = program("worker.close()", before="for n in {}: os.close(n)".format(closed))
+    assert process.wait() == 0
+
+
 def exists(pid):
     """Whether there is a process, be it a zombie."""
     return os.path.exists("/proc/{}".format(pid))
@@ -222,6 +229,27 @@ def test_after_a_fork_it_belongs_to_the_parent(program):
     parent, _ = program(FORK, "import warnings; warnings.simplefilter('ignore', DeprecationWarning)")
     errors = parent.communicate(timeout=60)[1]
     assert parent.returncode == 0, errors
+
+
+# With the lock of the thread that waits, which the forked process does not have.
+FORK_WHILE_ONE_WAITS = """
+threading.Thread(target=worker.infer, daemon=True).start()
+while os.stat({called!r}).st_size < 2:
+    time.sleep(0.01)
+forked = os.fork()
+if forked:
+    assert os.waitpid(forked, 0)[1] == 0
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_forked_process_ends_while_the_parent_waits(program, tmp_path):
+    after = FORK_WHILE_ONE_WAITS.format(called=str(tmp_path / "called"))
+    before = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)"
+    parent, child = program(after, before, {"2": "hang"})
+    errors = parent.communicate(timeout=60)[1]
+    assert parent.returncode == -signal.SIGKILL, errors
+    wait_for(lambda: not exists(child))
 
 
 def test_it_may_be_opened_in_a_thread_that_ends(open_worker, run):
