@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,3 +188,16 @@ def _exported(workshop: Workshop, out: Path, precision: str) -> Path:
 
     export_bundle(ExportRequest(str(workshop.network), out, "cpu", precision, str(workshop.data)), lambda text: None)
     return out
+
+
+@pytest.fixture
+def box(workshop: Workshop, int8_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation whose zoo holds the small network."""
+    from edgeseg import zoo
+
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    shutil.copy(workshop.network, folder / "fcn8-camvid.keras")
+    shutil.copy(int8_bundle, folder / "fcn8-camvid.edgeseg")
+    monkeypatch.setattr(zoo, "_FOLDER", folder)
+    return folder

@@ -1,12 +1,10 @@
 """`--target coral`: what is in the bundle, which size it becomes, what is refused, and that nothing is left behind."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
 
-from edgeseg import zoo
 from edgeseg.bundle import read_bundle
 from edgeseg.cli import export as export_command
 from edgeseg.cli import main
@@ -144,17 +142,6 @@ def test_operators_that_the_edge_tpu_does_not_take(no_compiler, workshop, refuse
 
 def test_targets_that_are_not_for_floats(refused):
     assert "use --precision int8" in str(refused(UsageError, precision="fp16"))
-
-
-@pytest.fixture
-def box(tmp_path, monkeypatch, workshop, int8_bundle):
-    """A box with the small network instead of the real one."""
-    folder = tmp_path / "zoo"
-    folder.mkdir()
-    shutil.copy(workshop.network, folder / "fcn8-camvid.keras")
-    shutil.copy(int8_bundle, folder / "fcn8-camvid.edgeseg")
-    monkeypatch.setattr(zoo, "_FOLDER", folder)
-    return folder
 
 
 def test_zoo_network_without_data(edgetpu_compiler, box, export, int8_bundle):

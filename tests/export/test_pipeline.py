@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 
-from edgeseg import zoo
 from edgeseg.bundle import read_bundle, write_bundle
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import BundleError, CheckFailed, UsageError
@@ -138,17 +137,6 @@ def test_a_truncated_network(workshop, refused, tmp_path):
     data = workshop.network.read_bytes()
     (tmp_path / "half.keras").write_bytes(data[: len(data) // 2])
     assert "half.keras" in refused(UsageError, network=str(tmp_path / "half.keras"))
-
-
-@pytest.fixture
-def box(workshop, int8_bundle, tmp_path, monkeypatch):
-    """An installation whose zoo holds the small network."""
-    folder = tmp_path / "zoo"
-    folder.mkdir()
-    shutil.copy(workshop.network, folder / "fcn8-camvid.keras")
-    shutil.copy(int8_bundle, folder / "fcn8-camvid.edgeseg")
-    monkeypatch.setattr(zoo, "_FOLDER", folder)
-    return folder
 
 
 def test_zoo_network_without_data(box, int8_bundle, tmp_path):
