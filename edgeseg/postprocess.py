@@ -179,7 +179,8 @@ class ClassSampler:
 
     def __call__(self, ids: Array, min_margin: float = 0.0) -> Array:
         """Mask (H, W) uint8 of `ids` (h, w), any type of number. There is no margin, so `min_margin` is 0."""
-        known = np.where((ids >= 0) & (ids < self._classes), ids, UNLABELED).astype(np.uint8)
+        with np.errstate(invalid="ignore"):  # old NumPy warns of comparisons with NaN
+            known = np.where((ids >= 0) & (ids < self._classes), ids, UNLABELED).astype(np.uint8)
         return known.take(self._rows, axis=0).take(self._columns, axis=1)
 
     def margin(self, ids: Array) -> Array:
