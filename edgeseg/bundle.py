@@ -16,6 +16,14 @@ from edgeseg.manifest import Manifest, PayloadInfo, parse_manifest
 
 SUFFIX = ".edgeseg"
 MANIFEST = "manifest.json"
+# What payloads are called in the archives that edgeseg writes, by role.
+MEMBERS = {
+    "tflite": "network.tflite",
+    "edgetpu": "network_edgetpu.tflite",  # the compiler's own name for it, after network.tflite
+    "onnx": "network.onnx",
+    "activation-ranges": "activation-ranges.json",
+    "golden": "golden.npz",
+}
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
 MAX_LZMA_MEMORY = 64 << 20  # we write with a dictionary of 8 MiB

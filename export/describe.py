@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgeseg.bundle import Bundle, payload_info
+from edgeseg.bundle import MEMBERS, Bundle, payload_info
 from edgeseg.export.cost import cost_of
 from edgeseg.export.parity import Comparison
 from edgeseg.export.product import Product
@@ -15,12 +15,6 @@ from edgeseg.manifest import SCHEMA, Manifest, NetworkInfo, TargetInfo
 from edgeseg.version import __version__
 
 _TOOLS = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnx", "onnxruntime", "numpy")
-_PATHS = {
-    "tflite": "network.tflite",
-    "onnx": "network.onnx",
-    "activation-ranges": "activation-ranges.json",
-    "golden": "golden.npz",
-}
 
 
 def manifest_of(source: FloatNetwork, target: TargetInfo, product: Product, comparison: Comparison) -> Manifest:
@@ -33,7 +27,7 @@ def manifest_of(source: FloatNetwork, target: TargetInfo, product: Product, comp
         input=product.input,
         output=product.output,
         target=target,
-        payloads=tuple(payload_info(role, _PATHS[role], data) for role, data in product.payloads.items()),
+        payloads=tuple(payload_info(role, MEMBERS[role], data) for role, data in product.payloads.items()),
         compression=None,
         calibration=product.calibration,
         parity=comparison.parity._asdict(),

@@ -6,7 +6,6 @@ import os
 import sys
 from typing import List, Optional, Sequence
 
-from edgeseg.bundle import read_bundle
 from edgeseg.cli.options import positive
 from edgeseg.coral.preflight import preflight
 from edgeseg.importing.build import Imported, ImportRequest, import_model
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     )
     imported = import_model(request, _log)
     if args.json:
-        report = {"manifest": json.loads(imported.manifest.to_json()), "trial": imported.trial._asdict()}
+        report = {"manifest": json.loads(imported.bundle.manifest.to_json()), "trial": imported.trial._asdict()}
         print(json.dumps(report, indent=1, sort_keys=True))
     else:
         print("\n".join(_lines(args.out, imported)))
@@ -89,7 +88,8 @@ def _log(text: str) -> None:
 
 
 def _lines(path: str, imported: Imported) -> List[str]:
-    manifest, trial = imported
+    bundle, trial = imported
+    manifest = bundle.manifest
     net, target, output = manifest.network, manifest.target, manifest.output
     known = manifest.provenance
     lines = [
@@ -113,8 +113,8 @@ def _lines(path: str, imported: Imported) -> List[str]:
     else:
         seen = ", ".join("{} {:.0%}".format(name, share) for name, share in list(trial.shares.items())[:3])
         lines.append("tried on a generated street: {:.0f} ms, {}".format(trial.milliseconds, seen))
-    if target.name == "coral" and not any(p.role == "edgetpu" for p in manifest.payloads):
-        found = preflight(read_tflite(read_bundle(path).payloads["tflite"]))
+    if target.name == "coral" and "edgetpu" not in bundle.payloads:
+        found = preflight(read_tflite(bundle.payloads["tflite"]))
         lines.append("preflight: " + found.summary())
         option = "" if found.whole else " --allow-partial"
         lines.append("to finish it, where the Edge TPU compiler is: edgeseg compile {}{}".format(path, option))

@@ -2,17 +2,15 @@
 
 from typing import Any, Dict, List
 
-from edgeseg.bundle import Bundle, payload_info
+from edgeseg.bundle import MEMBERS, Bundle, payload_info
 from edgeseg.coral.compiler import Compilation
 from edgeseg.coral.compiler_log import MAPPED
-
-MEMBER = "network_edgetpu.tflite"  # the compiler's own name for it, after network.tflite
 
 
 def with_compilation(bundle: Bundle, compilation: Compilation) -> Bundle:
     """The bundle with the compiled file in it. What was verified of another one does not hold for it."""
     infos = [info for info in bundle.manifest.payloads if info.role != "edgetpu"]
-    infos.append(payload_info("edgetpu", MEMBER, compilation.payload))
+    infos.append(payload_info("edgetpu", MEMBERS["edgetpu"], compilation.payload))
     manifest = bundle.manifest._replace(payloads=tuple(infos), compilation=compilation.report, verification=None)
     return bundle._replace(manifest=manifest, payloads=dict(bundle.payloads, edgetpu=compilation.payload))
 

@@ -8,10 +8,10 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from edgeseg.coral.operators import CPU, INTEGER, QUANTISE, TPU, UNREADABLE, judge, unproven
 from edgeseg.coral.registry import COMPILER, TENSORFLOW
-from edgeseg.coral.rules import product
 from edgeseg.errors import CheckFailed
 from edgeseg.tflite.checks import FLOATS
 from edgeseg.tflite.model import TfliteModel
+from edgeseg.tflite.node import size_of
 
 # Of the 8 MiB of memory, what compiler 16.0 reports as left for parameters beside a layer of 64 KB
 # (ricardodeazambuja/LibrEdgeTPU, docs/HARDWARE_ANALYSIS.md)
@@ -219,7 +219,7 @@ def _notes(model: TfliteModel, verdicts: Tuple[Verdict, ...], parameters: int) -
         if operator.name == "ADD" and padded.intersection(operator.inputs):
             found.append("adds the output of a PAD: compiler 16.0 failed on that once (edgetpu-compiler-pad-fail)")
         notes += ["{}: {}".format(verdict.title, note) for note in found if note]
-    largest = max((product(model.tensors[i].shape) for o in model.operators for i in o.outputs), default=0)
+    largest = max((size_of(model.tensors[i].shape) for o in model.operators for i in o.outputs), default=0)
     if largest > LARGEST_ACTIVATION:
         notes.append(
             "its largest tensor has {:.1f} M elements, and {:.1f} M are known to compile: the compiler may end with "

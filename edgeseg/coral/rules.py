@@ -9,9 +9,10 @@ Sources, named in the code:
 Where the table only says "might not be mapped", the limit is the largest size that was seen to map.
 """
 
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from edgeseg.tflite.model import Operator, Tensor
+from edgeseg.tflite.node import size_of
 
 # 64x64 -> 128x128 maps; 256x256 -> 512x512 does not (#31), nor do 33x33 -> 513x513 (Google) and UNet at 256x256 (#187)
 MAX_RESIZED_PIXELS = 128 * 128
@@ -119,7 +120,7 @@ def _mean(case: Case) -> Why:
     shape, axes = case.shape, _axes(case)
     if len(shape) - 1 in axes and shape[-1] % 4:  # table
         return "mean over {} channels".format(shape[-1]), "use a multiple of 4 channels"
-    pixels = product(shape[axis] for axis in axes if axis != len(shape) - 1)
+    pixels = size_of(shape[axis] for axis in axes if axis != len(shape) - 1)
     if pixels > MAX_MEAN_PIXELS:
         return (
             "mean over {} pixels; {} are known to map (google-coral/edgetpu#461)".format(pixels, MAX_MEAN_PIXELS),
@@ -146,12 +147,12 @@ def _resize(case: Case) -> Why:
     if before == after:
         return None  # Google: 33x33 -> 33x33 in cityscapes
     sizes = "{}x{} -> {}x{}".format(*(before + after))
-    if product(before) == 1:
+    if size_of(before) == 1:
         return (
             sizes + " is not mapped: in Google's DeepLab it is on the CPU, and all that follows",
             "add or multiply the 1x1 tensor directly: it broadcasts; or pool to 2x2 and more, then upsample by 2",
         )
-    if product(after) > MAX_RESIZED_PIXELS:
+    if size_of(after) > MAX_RESIZED_PIXELS:
         return (
             "{}; {} pixels are known to map (google-coral/edgetpu#31)".format(sizes, MAX_RESIZED_PIXELS),
             "end the network before its last upsampling: it is computed from the logits on the CPU",
@@ -183,7 +184,7 @@ def _prelu(case: Case) -> Why:
 
 
 def _tile(case: Case) -> Why:
-    if product(case.shape[:-1]) == 1:
+    if size_of(case.shape[:-1]) == 1:
         return None  # Google: 1x1x128 -> 33x33x128 in cityscapes
     return "not among the operators of the Edge TPU; only known to map from 1x1 pixels", UPSAMPLE
 
@@ -235,7 +236,7 @@ def _resize_note(case: Case) -> str:
 
 
 def _reshape_note(case: Case) -> str:
-    elements = product(case.outputs[0].shape)
+    elements = size_of(case.outputs[0].shape)
     if elements > LARGEST_RESHAPE:
         return "reshapes {} elements: large ones may be left on the CPU (known to map: {})".format(
             elements, LARGEST_RESHAPE
@@ -282,10 +283,3 @@ def _one_dimensional(shape: Sequence[int]) -> bool:
 def _zeros(tensor: Tensor) -> bool:
     zero = (tensor.zero_point or (0,))[0] % 256
     return not tensor.data.strip(bytes([zero]))
-
-
-def product(sizes: Iterable[int]) -> int:
-    result = 1
-    for size in sizes:
-        result *= size
-    return result

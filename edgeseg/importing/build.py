@@ -4,8 +4,7 @@ import os
 import time
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
-from edgeseg.bundle import SUFFIX, Bundle, payload_info, write_bundle
-from edgeseg.coral.compiled_bundle import MEMBER
+from edgeseg.bundle import MEMBERS, SUFFIX, Bundle, payload_info, write_bundle
 from edgeseg.coral.package import is_compiled, read_packages
 from edgeseg.errors import UsageError
 from edgeseg.importing.cost import cost_of
@@ -21,8 +20,6 @@ from edgeseg.stream.atomic import check_folder_of, remove, temporary_name
 from edgeseg.tflite.model import CONVOLUTIONS, read_tflite
 from edgeseg.tflite.sound import check_sound
 from edgeseg.version import __version__
-
-_MEMBERS = {"tflite": "network.tflite", "edgetpu": MEMBER}
 
 
 class ImportRequest(NamedTuple):
@@ -41,7 +38,7 @@ class ImportRequest(NamedTuple):
 
 
 class Imported(NamedTuple):
-    manifest: Manifest
+    bundle: Bundle
     trial: Trial
 
 
@@ -63,7 +60,7 @@ def import_model(request: ImportRequest, log: Callable[[str], None]) -> Imported
         os.replace(temporary, out)
     finally:
         remove(temporary)
-    return Imported(bundle.manifest, trial)
+    return Imported(bundle, trial)
 
 
 def make_bundle(request: ImportRequest) -> Bundle:
@@ -87,7 +84,7 @@ def make_bundle(request: ImportRequest) -> Bundle:
         input=input_info,
         output=output.info,
         target=target,
-        payloads=tuple(payload_info(role, _MEMBERS[role], data) for role, data in payloads.items()),
+        payloads=tuple(payload_info(role, MEMBERS[role], data) for role, data in payloads.items()),
         compression=None,
         calibration=None,
         parity=None,

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from edgeseg.tflite.model import CONVOLUTIONS, Operator, TfliteModel
+from edgeseg.tflite.node import size_of
 
 _WEIGHT_TYPES = ("float32", "float16", "int8", "uint8", "int4", "int16")
 
@@ -19,7 +20,7 @@ def cost_of(model: TfliteModel) -> Cost:
     constants = {i for o in model.operators for i in o.inputs if i >= 0 and model.tensors[i].data}
     weights = [model.tensors[i] for i in constants]
     # Constants of other types are shapes and axes; the biases of quantised layers are int32 with a scale.
-    parameters = sum(_count(t.shape) for t in weights if t.type in _WEIGHT_TYPES or t.scale)
+    parameters = sum(size_of(t.shape) for t in weights if t.type in _WEIGHT_TYPES or t.scale)
     return Cost(parameters, sum(_macs(model, operator) for operator in model.operators))
 
 
@@ -32,11 +33,4 @@ def _macs(model: TfliteModel, operator: Operator) -> int:
         places = model.tensors[operator.inputs[2]].shape[:3]
     else:
         places = model.tensors[operator.outputs[0]].shape[:-1]
-    return _count(places) * _count(kernel)
-
-
-def _count(shape: "tuple[int, ...]") -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
+    return size_of(places) * size_of(kernel)

@@ -1,7 +1,7 @@
 """An operator of a .tflite file as the rules see it that say what shapes it gives."""
 
 import struct
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, NamedTuple, Optional, Sequence, Tuple
 
 from edgeseg.tflite.flatbuffer import Table
 from edgeseg.tflite.model import Tensor
@@ -50,7 +50,7 @@ class Node(NamedTuple):
             raise ValueError("{} inputs".format(len(self.inputs)))
 
 
-def size_of(shape: Sequence[int]) -> int:
+def size_of(shape: Iterable[int]) -> int:
     """How many values a tensor of `shape` has."""
     total = 1
     for n in shape:
