@@ -1,8 +1,9 @@
 """Where the networks in the box are. Found by path, so that a device needs nothing of the PC side."""
 
+import hashlib
 import os
 from pathlib import Path
-from typing import List
+from typing import List, Optional
 
 from edgeseg.errors import UsageError
 
@@ -25,6 +26,18 @@ def zoo_network(name: str) -> Path:
 def zoo_bundle(name: str = DEFAULT) -> Path:
     """The int8 bundle for any CPU, NAME.edgeseg. Raises UsageError like `zoo_network`."""
     return _file(name, ".edgeseg")
+
+
+def find_network(sha256: Optional[str]) -> Optional[str]:
+    """The name of the float network with that SHA-256; None if it is not in the box, or not installed."""
+    for name in NAMES:
+        try:
+            data = zoo_network(name).read_bytes()
+        except UsageError:
+            continue
+        if hashlib.sha256(data).hexdigest() == sha256:
+            return name
+    return None
 
 
 def _file(name: str, suffix: str) -> Path:

@@ -36,13 +36,14 @@ class ExportedNetwork:
         self._interpreter.set_tensor(self._input["index"], value[None])
         self._interpreter.invoke()
         logits = self._interpreter.get_tensor(self._output["index"])[0]
-        return logits, _real(value, self._input["quantization"]) if quantised else value
+        return logits, real_values(value, self._input["quantization"]) if quantised else value
 
     def real_logits(self, raw: np.ndarray) -> np.ndarray:
         """What raw logits stand for, float32."""
-        return raw if raw.dtype == np.float32 else _real(raw, self._output["quantization"])
+        return raw if raw.dtype == np.float32 else real_values(raw, self._output["quantization"])
 
 
-def _real(value: np.ndarray, quantisation: tuple[float, int]) -> np.ndarray:
+def real_values(value: np.ndarray, quantisation: tuple[float, int]) -> np.ndarray:
+    """What quantised values stand for, float32; `quantisation` is scale and zero point."""
     scale, zero_point = quantisation
     return (value.astype(np.float32) - zero_point) * np.float32(scale)

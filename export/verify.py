@@ -6,14 +6,15 @@ import numpy as np
 
 from edgeseg.bundle import Bundle
 from edgeseg.errors import UsageError
+from edgeseg.export.litert import real_values
 from edgeseg.export.parity import REQUIRED_AGREEMENT, Comparison, Parity, compare
 from edgeseg.export.product import open_exported
 from edgeseg.export.shipped import check_payload
-from edgeseg.export.source import FloatNetwork, at_size, file_sha256, open_network
+from edgeseg.export.source import FloatNetwork, at_size, open_network
 from edgeseg.frames import Frames
 from edgeseg.models.evaluate import to_float_input
-from edgeseg.models.zoo import zoo_names, zoo_network
 from edgeseg.segmenter import Segmenter
+from edgeseg.zoo import find_network
 
 Log = Callable[[str], None]
 
@@ -52,7 +53,7 @@ class _OnTpu:
 
     def real_logits(self, raw: np.ndarray) -> np.ndarray:
         output = self._segmenter.manifest.output
-        return (raw.astype(np.float32) - output.zero_point) * np.float32(output.scale)
+        return real_values(raw, (output.scale, output.zero_point))
 
 
 def find_float_network(bundle: Bundle, name: str | None) -> FloatNetwork:
@@ -73,13 +74,9 @@ def _made_from(bundle: Bundle, name: str | None) -> FloatNetwork:
                 f"give the network with SHA-256 {wanted} ({bundle.manifest.provenance.get('network_file')})",
             )
         return source
-    for candidate in zoo_names():
-        try:
-            matches = file_sha256(zoo_network(candidate)) == wanted
-        except UsageError:  # not part of this installation
-            continue
-        if matches:
-            return open_network(candidate)
+    found = find_network(wanted)
+    if found is not None:
+        return open_network(found)
     raise UsageError(
         f"the float network of {bundle.path} is not in the box",
         f"give it with --network: the file {bundle.manifest.provenance.get('network_file')} with SHA-256 {wanted}",

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional
 from edgeseg.bundle import Bundle, read_bundle
 from edgeseg.cli import missing_reason, require
 from edgeseg.errors import EnvironmentFault, UsageError
+from edgeseg.zoo import find_network
 
 SUMMARY = "compare a bundle with its float network, and the Edge TPU with the CPU, as masks"
 
@@ -87,8 +88,10 @@ def _verify_tpu(args: argparse.Namespace, bundle: Bundle, frames: Any) -> int:
 
 def _float_network(args: argparse.Namespace, bundle: Bundle) -> Optional[Any]:
     """The float network that the bundle was made from; None where it or Keras is not at hand and not asked for."""
-    if args.network is None and missing_reason("verify"):
-        return None
+    if args.network is None:  # before TensorFlow is imported, which takes seconds
+        made_from = bundle.manifest.provenance.get("network_sha256")
+        if missing_reason("verify") or find_network(made_from) is None:
+            return None
     require("verify")
     from edgeseg.export.quiet import import_tensorflow
 
