@@ -3,8 +3,9 @@
 import os
 from typing import Callable, Dict, Optional
 
-from edgeseg.datasets.base import Dataset, Pair
+from edgeseg.datasets.base import Dataset
 from edgeseg.datasets.camvid import open_camvid
+from edgeseg.datasets.files import Pair
 from edgeseg.errors import UsageError
 
 __all__ = ["Dataset", "Pair", "open_dataset"]

@@ -6,7 +6,9 @@ Brostow, Shotton, Fauqueur, Cipolla, ECCV 2008; https://github.com/alexgkendall/
 import os
 from typing import Optional
 
-from edgeseg.datasets.base import Dataset, pair_files
+from edgeseg.datasets.base import Dataset
+from edgeseg.datasets.files import pair_files
+from edgeseg.datasets.labels import class_ids
 from edgeseg.palette import CAMVID
 
 VOID_ID = 11
@@ -19,4 +21,4 @@ def open_camvid(root: str) -> Optional[Dataset]:
         pairs = pair_files(os.path.join(root, split), os.path.join(root, split + "annot"))
         if pairs:
             splits[split] = pairs
-    return Dataset("CamVid", root, CAMVID, splits, VOID_ID) if splits else None
+    return Dataset("CamVid", root, CAMVID, splits, class_ids(len(CAMVID), [VOID_ID])) if splits else None

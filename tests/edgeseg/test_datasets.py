@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.base import read_labels, read_rgb
+from edgeseg.datasets.files import read_rgb
+from edgeseg.datasets.labels import class_ids
 from edgeseg.errors import UsageError
 
 cv2 = pytest.importorskip("cv2", reason="datasets are read with OpenCV")
@@ -113,7 +114,7 @@ def test_label_value_outside_the_classes(camvid):
 )
 def test_label_that_is_no_index_image(tmp_path, pixels):
     write(tmp_path / "label.png", pixels)
-    assert "one-channel 8-bit" in fault(read_labels, str(tmp_path / "label.png"), 11, 11)
+    assert "one-channel 8-bit" in fault(class_ids(11, [11]), str(tmp_path / "label.png"))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
