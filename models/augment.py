@@ -10,6 +10,13 @@ from edgeseg.palette import UNLABELED
 Pixels = np.ndarray
 
 
+class Sizes(NamedTuple):
+    """Height and width of the network's input, and of the crops that it is trained on."""
+
+    imgsz: tuple[int, int]
+    crop: tuple[int, int]
+
+
 class Augmentation(NamedTuple):
     """Ranges to draw from. The defaults suit cameras on vehicles (upright scenes, one horizon)."""
 
@@ -29,16 +36,17 @@ class Augmentation(NamedTuple):
 def augment(
     image: Pixels,
     label: Pixels,
-    crop: tuple[int, int],
+    sizes: Sizes,
     class_weights: Pixels,
     rng: np.random.Generator,
     options: Augmentation,
 ) -> tuple[Pixels, Pixels]:
-    """Draw one training sample: image (h, w, 3) float32 in [-1, 1], label (h, w) uint8, (h, w) = crop.
+    """Draw one training sample: image (h, w, 3) float32 in [-1, 1], label (h, w) uint8, (h, w) = sizes.crop.
 
     `class_weights` (classes,) says how much each class is wanted in the middle of a crop.
     """
-    matrix = _crop_matrix(label, crop, class_weights, rng, options)
+    crop = sizes.crop
+    matrix = _crop_matrix(label, sizes, class_weights, rng, options)
     size = (crop[1], crop[0])
     image = cv2.warpAffine(
         image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(128, 128, 128)
@@ -51,19 +59,20 @@ def augment(
 
 def _crop_matrix(
     label: Pixels,
-    crop: tuple[int, int],
+    sizes: Sizes,
     class_weights: Pixels,
     rng: np.random.Generator,
     options: Augmentation,
 ) -> Pixels:
     """The 2x3 affine map from image to crop: scale, stretch, flip, and where to cut."""
+    imgsz, crop = sizes
     height, width = label.shape
     low, high = np.log(options.scale)
     scale = np.exp(rng.uniform(low, high))
     stretch = 1 + rng.uniform(-options.stretch, options.stretch)
-    # Scale 1 fits the whole image into the crop, so its meaning does not depend on the crop size.
-    sx = crop[1] / width * scale * stretch
-    sy = crop[0] / height * scale / stretch
+    # Scale 1 is that of the network's input, whatever part of it a crop shows.
+    sx = imgsz[1] / width * scale * stretch
+    sy = imgsz[0] / height * scale / stretch
     focus = _focus(label, class_weights, rng) if rng.random() < options.rare_crop else None
     offsets = []
     for size, side, axis in ((width * sx, crop[1], 1), (height * sy, crop[0], 0)):

@@ -24,6 +24,7 @@ class NetworkCard(NamedTuple):
     recipe: dict[str, Any]
     init: str
     figures: dict[str, Any]
+    teachers: tuple[str, ...] = ()
 
 
 def save_network(path: Path, network: keras.Model, card: NetworkCard) -> None:

@@ -28,6 +28,8 @@ class Recipe(NamedTuple):
     balance: Balance = "sqrt"
     jaccard: float = 0.5
     rare_crop: float = 0.5
+    teacher: tuple[str, ...] = ()  # files of networks to learn from
+    distill: float = 1.0  # weight of what they say
     holdout: str = ""  # training images whose name starts so are validated on instead of `val`
     seed: int = 0
 
@@ -40,6 +42,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 10),
     "jaccard": (0, math.inf),
     "rare_crop": (0, 1),
+    "distill": (0, math.inf),
     "seed": (0, math.inf),
 }
 

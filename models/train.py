@@ -12,22 +12,24 @@ import keras
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import UsageError
 from edgeseg.metrics import iou, mean_iou, pixel_accuracy
-from edgeseg.models.augment import Augmentation
+from edgeseg.models.augment import Augmentation, Sizes
 from edgeseg.models.average import WeightAverage, restore_batch_norm
 from edgeseg.models.checkpoint import FILE, Checkpoint, load_checkpoint, save_checkpoint, sole_user
 from edgeseg.models.curves import write_curves
 from edgeseg.models.evaluate import confusion_on
 from edgeseg.models.file import NetworkCard, save_network
-from edgeseg.models.loss import SegmentationLoss, class_weights
+from edgeseg.models.loss import DistillationLoss, SegmentationLoss, class_weights
 from edgeseg.models.network import build
 from edgeseg.models.recipe import Recipe, check_recipe, check_same, split_pairs
-from edgeseg.models.samples import TrainingSet
+from edgeseg.models.samples import LABEL_STEP, TrainingSet
 from edgeseg.models.spec import NetworkSpec
+from edgeseg.models.teacher import Teacher
 from edgeseg.models.weights import load_into, read_weights
 
 __all__ = ["Progress", "Recipe", "Run", "split_pairs", "train"]
 
 NETWORK_FILE = "network.keras"
+EVALUATIONS = 20  # on the validation split, over a whole run
 BN_BATCHES = 100  # forward passes that re-estimate the BatchNorm statistics at the end
 
 
@@ -78,7 +80,10 @@ class Run:
             load_into(self.learner, initial)
         self.initial = initial
         augmentation = Augmentation(rare_crop=recipe.rare_crop)
-        self.samples = TrainingSet(dataset, train_pairs, recipe.crop, recipe.batch, augmentation, recipe.seed)
+        sizes = Sizes(recipe.imgsz, recipe.crop)
+        self.samples = TrainingSet(dataset, train_pairs, sizes, recipe.batch, augmentation, recipe.seed)
+        teachers = [Path(path) for path in recipe.teacher]
+        self.teacher = Teacher(teachers, dataset.classes, recipe.crop, self.spec.stride) if teachers else None
         self.trainer = self._compile()
         self.average = WeightAverage(self.learner)
         self.epoch = 0
@@ -97,10 +102,13 @@ class Run:
         return state
 
     def _compile(self) -> keras.Model:
-        """The learner with logits at full resolution, its loss and its optimiser."""
+        """The learner with logits at the resolution of the labels, its losses and its optimiser."""
         recipe = self.recipe
-        logits = keras.layers.UpSampling2D(self.spec.stride, interpolation="bilinear")(self.learner.output)
-        trainer = keras.Model(self.learner.input, logits)
+        logits = keras.layers.UpSampling2D(self.spec.stride // LABEL_STEP, interpolation="bilinear")(
+            self.learner.output
+        )
+        outputs = [logits, self.learner.output] if self.teacher else [logits]
+        trainer = keras.Model(self.learner.input, outputs)
         total = recipe.epochs * self.samples.steps
         warmup = min(self.samples.steps, total // 10)
         rate = keras.optimizers.schedules.CosineDecay(
@@ -111,7 +119,8 @@ class Run:
         weights = class_weights(self.samples.pixels, recipe.balance)
         # Without jit JAX runs operation by operation; TensorFlow and PyTorch are quick without it.
         jit = keras.backend.backend() == "jax"
-        trainer.compile(optimizer, SegmentationLoss(weights, recipe.jaccard), jit_compile=jit)
+        losses = [SegmentationLoss(weights, recipe.jaccard), DistillationLoss(recipe.distill)][: len(outputs)]
+        trainer.compile(optimizer, losses, jit_compile=jit)
         optimizer.build(trainer.trainable_variables)
         return trainer
 
@@ -120,22 +129,37 @@ class Run:
         while self.epoch < self.recipe.epochs:
             row, progress = self._train_epoch(report)
             self.epoch += 1
-            self.average.copy_to(self.network)
-            confusion = confusion_on(self.network, self.dataset, self.val_pairs)
-            row |= {"val_miou": mean_iou(confusion), "val_pixel_accuracy": pixel_accuracy(confusion)}
-            self.history.append(row)
+            self.history.append(row | self._validate())
             self._save()
-            report(progress._replace(val_miou=row["val_miou"], done=True))
+            report(progress._replace(val_miou=self._last_miou(), done=True))
         return self._settle()
+
+    def _validate(self) -> dict[str, float]:
+        """Figures of the averaged weights on the validation split; NaN in most epochs of a long run."""
+        epochs = self.recipe.epochs
+        if (epochs - self.epoch) % math.ceil(epochs / EVALUATIONS):
+            return {"val_miou": math.nan, "val_pixel_accuracy": math.nan}
+        self.average.copy_to(self.network)
+        confusion = confusion_on(self.network, self.dataset, self.val_pairs)
+        return {"val_miou": mean_iou(confusion), "val_pixel_accuracy": pixel_accuracy(confusion)}
+
+    def _last_miou(self) -> float:
+        known = [row["val_miou"] for row in self.history if not math.isnan(row["val_miou"])]
+        return known[-1] if known else math.nan
+
+    def _step(self, images: Any, labels: Any) -> float:
+        """One step of the optimiser; the mean loss since the epoch began."""
+        targets = [labels, self.teacher(images)] if self.teacher else [labels]
+        return float(self.trainer.train_on_batch(images, targets, return_dict=True)["loss"])
 
     def _train_epoch(self, report: Callable[[Progress], None]) -> tuple[dict[str, float], Progress]:
         self.trainer.reset_metrics()
         steps, epochs = self.samples.steps, self.recipe.epochs
-        last_miou = self.history[-1]["val_miou"] if self.history else float("nan")
+        last_miou = self._last_miou()
         start = time.monotonic()
         with closing(self.samples.epoch(self.epoch)) as batches:
             for step, (images, labels) in enumerate(batches, start=1):
-                loss = float(self.trainer.train_on_batch(images, labels))  # the mean since the epoch began
+                loss = self._step(images, labels)
                 if not math.isfinite(loss):
                     raise UsageError(
                         f"the loss is {loss} in epoch {self.epoch + 1}, step {step}", "start anew with a lower --lr"
@@ -195,12 +219,19 @@ class Run:
             spec=self.spec,
             classes=self.dataset.classes,
             dataset=self.dataset.name,
-            recipe=self.recipe._asdict() | {"data": Path(self.recipe.data).name, "init": Path(self.recipe.init).name},
+            recipe=_without_folders(self.recipe),
             init=f"{self.initial.source} sha256:{self.initial.sha256}" if self.initial else "random",
             figures=figures,
+            teachers=self.teacher.sources if self.teacher else (),
         )
         save_network(self.out / NETWORK_FILE, self.network, card)
         return figures
+
+
+def _without_folders(recipe: Recipe) -> dict[str, Any]:
+    """The recipe for other machines: files by name."""
+    teachers = [Path(path).name for path in recipe.teacher]
+    return recipe._asdict() | {"data": Path(recipe.data).name, "init": Path(recipe.init).name, "teacher": teachers}
 
 
 def _figure(share: float) -> float | None:

@@ -38,6 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--balance", choices=("none", "sqrt", "log"), help="class weights by frequency (default sqrt)")
     add("--jaccard", type=float, metavar="X", help="weight of the soft IoU term of the loss (default 0.5)")
     add("--rare-crop", type=float, metavar="P", help="share of crops centred on a rare class (default 0.5)")
+    add(
+        "--teacher", nargs="+", metavar="NETWORK", help="also learn from these networks: .keras files, names of the zoo"
+    )
+    add("--distill", type=float, metavar="X", help="weight of what the teachers say (default 1.0)")
     add("--holdout", metavar="PREFIX", help="validate on the training images whose names start so")
     add("--seed", type=int, metavar="N", help="of every random draw (default 0)")
 
@@ -80,8 +84,10 @@ def _recipe(args: argparse.Namespace) -> Any:
     # A run may be resumed from another folder, so its paths are absolute.
     if "data" in given:
         given["data"] = os.path.abspath(os.path.expanduser(given["data"]))
-    if given.get("init", "none") not in ("none", "imagenet"):
+    if given.get("init", "none") not in ("none", "imagenet") and os.path.exists(os.path.expanduser(given["init"])):
         given["init"] = os.path.abspath(os.path.expanduser(given["init"]))
+    if "teacher" in given:
+        given["teacher"] = tuple(_network_file(name) for name in given["teacher"])
     if args.resume:
         saved = load_checkpoint(Path(args.out) / FILE).recipe
         recipe = recipe_of(saved)._replace(**given)
@@ -92,6 +98,19 @@ def _recipe(args: argparse.Namespace) -> Any:
     if "imgsz" in given:
         given.setdefault("crop", given["imgsz"])
     return Recipe(**given)
+
+
+def _network_file(name: str) -> str:
+    """Path of a network of the zoo, or of the file with that name. Raises UsageError where there is none."""
+    from edgeseg.zoo import zoo_names, zoo_network
+
+    path = str(zoo_network(name)) if name in zoo_names() else os.path.abspath(os.path.expanduser(name))
+    if not os.path.isfile(path):
+        raise UsageError(
+            "there is no network {}".format(path),
+            "give the network.keras of `edgeseg train`, or one of the zoo: {}".format(", ".join(zoo_names())),
+        )
+    return path
 
 
 def _check_early(recipe: Any, out: str, resume: bool) -> None:

@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeseg.models.augment import Augmentation, augment
+from edgeseg.models.augment import Augmentation, Sizes, augment
 from edgeseg.palette import UNLABELED
 
 NOTHING: dict[str, Any] = dict.fromkeys(Augmentation._fields, 0)
 PLAIN = Augmentation(**NOTHING)._replace(scale=(1.0, 1.0), flip=False)
 CROP = (64, 96)
+SIZES = Sizes(CROP, CROP)
 
 
 def marked(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +26,7 @@ def marked(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run(image: np.ndarray, label: np.ndarray, seed: int, options: Augmentation) -> tuple[np.ndarray, np.ndarray]:
-    return augment(image, label, CROP, np.ones(2), np.random.default_rng(seed), options)
+    return augment(image, label, SIZES, np.ones(2), np.random.default_rng(seed), options)
 
 
 def test_label_stays_on_the_image() -> None:
@@ -103,7 +104,7 @@ def test_rare_classes_are_seen_more_often_with_rare_crop() -> None:
     shares = []
     for rare_crop in (0.0, 1.0):
         options = PLAIN._replace(scale=(1.8, 2.0), rare_crop=rare_crop)
-        crops = [augment(image, label, CROP, wanted, np.random.default_rng(s), options)[1] for s in range(100)]
+        crops = [augment(image, label, SIZES, wanted, np.random.default_rng(s), options)[1] for s in range(100)]
         shares.append(np.mean([(crop == 1).any() for crop in crops]))
     assert shares[1] > 0.9
     assert shares[0] < 0.6
@@ -113,3 +114,12 @@ def test_image_without_any_class_is_cropped_at_random() -> None:
     nothing = np.full((96, 128), UNLABELED, np.uint8)
     _, label = run(np.zeros((96, 128, 3), np.uint8), nothing, 0, Augmentation(rare_crop=1.0))
     assert np.all(label == UNLABELED)
+
+
+def test_scale_is_that_of_the_input_whatever_the_crop() -> None:
+    label = np.zeros((96, 128), np.uint8)
+    label[40:60, 50:70] = 1
+    image = np.zeros((96, 128, 3), np.uint8)
+    sizes = Sizes(imgsz=(48, 64), crop=(32, 32))  # the input is half as large as the image
+    crops = [augment(image, label, sizes, np.ones(2), np.random.default_rng(seed), PLAIN)[1] for seed in range(20)]
+    assert max(int((crop == 1).sum()) for crop in crops) == 10 * 10

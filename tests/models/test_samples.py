@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.models.augment import Augmentation
+from edgeseg.models.augment import Augmentation, Sizes
 from edgeseg.models.samples import TrainingSet
 
 
 def training_set(root: Path, seed: int = 0, batch: int = 5, **options: object) -> TrainingSet:
     dataset = open_dataset(str(root))
     augmentation = Augmentation()._replace(**options)  # type: ignore[arg-type]
-    return TrainingSet(dataset, dataset.pairs("train"), (32, 64), batch, augmentation, seed)
+    return TrainingSet(dataset, dataset.pairs("train"), Sizes((64, 96), (32, 64)), batch, augmentation, seed)
 
 
 def threads() -> list[str]:
@@ -28,7 +28,7 @@ def test_shapes_and_counts(streets: Path) -> None:
     for images, labels in batches:
         assert images.shape == (5, 32, 64, 3)
         assert images.dtype == np.float32
-        assert labels.shape == (5, 32, 64)
+        assert labels.shape == (5, 16, 32)
         assert labels.dtype == np.uint8
     labelled = sum(
         np.sum(open_dataset(str(streets)).read(p)[1] != 255) for p in open_dataset(str(streets)).pairs("train")
