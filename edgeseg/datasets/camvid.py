@@ -7,6 +7,7 @@ import os
 from typing import Optional
 
 from edgeseg.datasets.base import Dataset
+from edgeseg.datasets.class_file import class_files
 from edgeseg.datasets.files import pair_files
 from edgeseg.datasets.labels import class_ids
 from edgeseg.palette import CAMVID
@@ -16,6 +17,8 @@ VOID_ID = 11
 
 def open_camvid(root: str) -> Optional[Dataset]:
     """Read `root` if it holds train/ and trainannot/ (or val, test); None if it does not."""
+    if class_files(root):  # other classes in the same folders: edgeseg.datasets.folder
+        return None
     splits = {}
     for split in ("train", "val", "test"):
         pairs = pair_files(os.path.join(root, split), os.path.join(root, split + "annot"))

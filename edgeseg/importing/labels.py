@@ -5,7 +5,7 @@ import re
 from typing import Dict, List, Optional, Tuple
 
 from edgeseg.errors import EnvironmentFault, UsageError
-from edgeseg.palette import UNLABELED, Color, SegClass
+from edgeseg.palette import UNLABELED, SegClass, voc_color
 
 _NUMBERED = re.compile(r"(\d+)(?::\s*|\s+)(\S.*)")
 _COLORED = re.compile(r"(\S.*?)\s+(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})")
@@ -89,14 +89,3 @@ def _check_names(classes: Tuple[SegClass, ...], where: str) -> None:
                 "{} calls both class {} and class {} {!r}".format(where, other, label.id, label.name),
                 "give each class a name of its own",
             )
-
-
-def voc_color(id: int) -> Color:
-    """The colour of a class in PASCAL VOC: its bits, in turn, from the top of red, green and blue down.
-
-    VOCdevkit, VOCcode/VOClabelcolormap.m (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/).
-    """
-    color = [0, 0, 0]
-    for bit in range(8):
-        color[bit % 3] |= (id >> bit & 1) << 7 - bit // 3
-    return color[0], color[1], color[2]

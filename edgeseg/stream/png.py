@@ -12,6 +12,8 @@ from edgeseg.stream.atomic import write_atomic
 
 Array = Any
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 
 def write_palette_png(path: str, mask: Array, classes: Sequence[SegClass]) -> None:
     """Write mask (H, W) uint8 as an indexed PNG. Raises EnvironmentFault if the disk is full; atomic."""
@@ -26,15 +28,16 @@ def encode_palette_png(mask: Array, classes: Sequence[SegClass]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
     return b"".join(
         (
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", header),
-            _chunk(b"PLTE", color_table(classes).tobytes()),
-            _chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)),
-            _chunk(b"IEND", b""),
+            SIGNATURE,
+            png_chunk(b"IHDR", header),
+            png_chunk(b"PLTE", color_table(classes).tobytes()),
+            png_chunk(b"IDAT", zlib.compress(rows.tobytes(), 1)),
+            png_chunk(b"IEND", b""),
         )
     )
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file: length, kind, data, checksum (W3C PNG specification, 5.3)."""
     checksum = zlib.crc32(kind + data) & 0xFFFFFFFF
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)

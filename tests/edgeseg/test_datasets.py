@@ -110,7 +110,7 @@ def test_label_value_outside_the_classes(camvid):
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.zeros((6, 8, 3), np.uint8), np.zeros((6, 8), np.uint16)], ids=["colour", "16 bit"]
+    "pixels", [np.full((6, 8, 3), (0, 0, 128), np.uint8), np.zeros((6, 8), np.uint16)], ids=["colour", "16 bit"]
 )
 def test_label_that_is_no_index_image(tmp_path, pixels):
     write(tmp_path / "label.png", pixels)

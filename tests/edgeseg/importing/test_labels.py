@@ -3,7 +3,8 @@
 import pytest
 
 from edgeseg.errors import UsageError
-from edgeseg.importing.labels import parse_labels, read_labels, voc_color
+from edgeseg.importing.labels import parse_labels, read_labels
+from edgeseg.palette import voc_color
 
 
 def names(data):
