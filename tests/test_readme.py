@@ -38,7 +38,8 @@ NEEDS = {
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", README, re.S)
+    own_data = r"\n## Your own data\n.*?(?=\n## )"  # tests/test_custom_dataset.py runs that section
+    blocks = re.findall(r"```bash\n(.*?)```", re.sub(own_data, "", README, flags=re.S), re.S)
     lines = (line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", "").splitlines())
     return [re.sub(r" +", " ", line) for line in lines if line]
 

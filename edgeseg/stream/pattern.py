@@ -35,6 +35,7 @@ class PatternSource(Source):
         self.size = size
         self.fps = fps
         self.frames = frames
+        self.seed = seed
         self._street = Street(size[0], size[1], seed)
         self._sequence = 0
 

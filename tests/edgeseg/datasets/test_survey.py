@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.advice import faults, next_command, notes
+from edgeseg.datasets.advice import next_command, notes
+from edgeseg.datasets.files import Pair
+from edgeseg.datasets.recordings import by_recording, holdout_prefix
 from edgeseg.datasets.survey import Copies, survey
 
 cv2 = pytest.importorskip("cv2", reason="datasets are read with OpenCV")
@@ -56,7 +58,7 @@ def test_counts(tmp_path):
     assert train.unlabelled == HEIGHT * WIDTH - 490 + 24 * 32
     assert (train.blank, val.blank) == (1, 0)
     assert found.scenes == {"train": 3, "val": 1}
-    assert not (faults(found) or found.copies or found.leaks or found.shared)
+    assert not (found.faults or found.copies or found.leaks or found.shared)
     told = texts(found)
     assert "in val but never in train: Pedestrian" in told
     assert "in train but never in val: Sky, Road, Car" in told
@@ -76,7 +78,7 @@ def test_every_fault_is_found_and_the_rest_counted(tmp_path):
     put(tmp_path, "train", "both", view(0), wrong)
     (tmp_path / "train" / "both.png").write_bytes(b"no image")
     found = look(tmp_path)
-    messages = [error.message for error in faults(found)]
+    messages = [error.message for error in found.faults]
     for wanted in (
         "annot/b.png|77|4 pixels",
         "train/both.png|cannot be read",
@@ -86,14 +88,23 @@ def test_every_fault_is_found_and_the_rest_counted(tmp_path):
         "annot/f.png|unreadable",
     ):
         assert any(all(part in message for part in wanted.split("|")) for message in messages), (wanted, messages)
-    assert len(messages) == 6 and all(error.fix for error in faults(found))
+    assert len(messages) == 6 and all(error.fix for error in found.faults)
     assert [pair.name for pair in found.splits[0].pairs] == ["a", "d"]
     assert found.splits[0].total == 7
 
 
+def test_no_file_can_be_used(tmp_path):
+    for split in ("train", "val"):
+        put(tmp_path, split, "a", view(1))
+        (tmp_path / split / "a.png").write_bytes(b"no image")
+    found = look(tmp_path)
+    assert len(found.faults) == 2 and found.scenes == {"train": 0, "val": 0}
+    assert not notes(found) and not next_command(found)
+
+
 def test_labels_without_any_class_are_a_fault(tmp_path):
     put(tmp_path, "train", "a", view(1), np.full((HEIGHT, WIDTH), 255, np.uint8))
-    (fault,) = faults(look(tmp_path))
+    (fault,) = look(tmp_path).faults
     assert "none of the 1 labels of train" in fault.message
 
 
@@ -150,6 +161,26 @@ def test_numbered_photos_are_no_recording(tmp_path):
     assert "--holdout" not in next_command(found)
 
 
+def test_recordings_by_name():
+    paths = "val/night/f8_image.png", "train/night/f9_image.png", "day/f10_image.png", "day/a_000001_19_leftImg8bit.png"
+    pairs = [Pair(os.path.join("root", path), "") for path in (*paths, "day/portrait.png")]
+    assert by_recording("root", pairs) == {"night/f": [0, 1], "day/f": [2], "day/a_000001_": [3]}
+
+
+@pytest.mark.parametrize(
+    "counts, prefix",
+    [
+        ({"a_": 50, "b_": 22, "c_": 28}, "b_"),
+        ({"a_": 20, "a_b_": 30, "c_": 50}, "a_b_"),  # --holdout a_ would take those of a_b_ along
+        ({"a_": 96, "b_": 4}, "a_"),  # four images tell nothing
+        ({"a_": 100}, ""),
+    ],
+)
+def test_recording_to_hold_out(counts, prefix):
+    names = [recording + str(number) for recording, count in counts.items() for number in range(count)]
+    assert holdout_prefix("root", [Pair("root/train/{}.png".format(name), "") for name in names]) == prefix
+
+
 def test_frames_that_hardly_differ_are_one_scene(tmp_path):
     wall = np.hstack([view(part, 120, 160) for part in range(2)])
     for number in range(10):
@@ -173,7 +204,7 @@ def test_the_command_that_comes_next(tmp_path):
 def test_the_real_camvid(shared_data):
     """Its val is one clip of a drive of which train has the rest: 1.3 s lie between them."""
     found = look(shared_data("camvid"))
-    assert not (faults(found) or found.copies or found.leaks)
+    assert not (found.faults or found.copies or found.leaks)
     assert found.shared == [("0016E5_", "val", 101, 204)]
     assert found.scenes["val"] == 1 and 300 < found.scenes["train"] < 340
     assert [int(n) for n in found.splits[0].images] == [366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201]
