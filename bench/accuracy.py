@@ -1,23 +1,21 @@
 """How right: confusion matrix of a bundle on a labelled split, with the device's own runtime."""
 
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
 from edgeseg.datasets import Dataset
-from edgeseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
+from edgeseg.metrics import Scores, boundary_confusions, scores
 from edgeseg.segmenter import Segmenter
 
 Array = Any
 
 
 class Accuracy(NamedTuple):
-    """Figures on a labelled split; fractions 0..1."""
+    """Figures on a labelled split."""
 
     images: int
-    miou: float
-    iou: Dict[str, Optional[float]]  # None for a class that does not occur
-    pixel_accuracy: float
+    scores: Scores
     confusion: Array  # (classes, classes + 1) pixels: labelled, predicted
 
 
@@ -35,16 +33,9 @@ def measure_accuracy(
     dataset.require_classes(segmenter.classes)
     pairs = dataset.pairs(split)[:limit]
     classes = len(dataset.classes)
-    total = np.zeros((classes, classes + 1), np.int64)
+    total = np.zeros((2, classes, classes + 1), np.int64)
     for done, pair in enumerate(pairs, start=1):
         image, label = dataset.read(pair)
-        total += confusion_matrix(label, segmenter(image, "rgb").mask, classes)
+        total += boundary_confusions(label, segmenter(image, "rgb").mask, classes)
         progress(done, len(pairs))
-    values = iou(total)
-    return Accuracy(
-        len(pairs),
-        mean_iou(total),
-        {c.name: None if np.isnan(v) else float(v) for c, v in zip(dataset.classes, values)},
-        pixel_accuracy(total),
-        total,
-    )
+    return Accuracy(len(pairs), scores(total, dataset.classes), total[0])

@@ -10,6 +10,7 @@ from edgeseg.bench.plain_loop import plain_loop_fps
 from edgeseg.bench.upsampling import upsampling_ms
 from edgeseg.bundle import Bundle
 from edgeseg.errors import EnvironmentFault
+from edgeseg.metrics import BOUNDARY_PIXELS
 from edgeseg.segmenter import Segmenter
 
 DEFAULT_FRAMES = 200
@@ -76,10 +77,9 @@ def to_dict(speed: Speed, accuracy: Optional[Accuracy]) -> Dict[str, Any]:
     }
     if accuracy is not None:
         result.update(
+            accuracy.scores._asdict(),
             images=accuracy.images,
-            miou=accuracy.miou,
-            iou=accuracy.iou,
-            pixel_accuracy=accuracy.pixel_accuracy,
+            boundary_pixels=BOUNDARY_PIXELS,
             confusion=accuracy.confusion.tolist(),
         )
     return result
@@ -108,14 +108,28 @@ def to_lines(figures: Dict[str, Any]) -> List[str]:
     ways = ["{:.2f} ms {}".format(ms, _WAYS[way]) for way, ms in figures["upsampling_ms"].items()]
     lines.append("upsampling       " + ", ".join(ways))
     if "miou" in figures:
-        lines.append(
-            "accuracy         mIoU {:.1f}   pixels {:.1f} %   ({} images)".format(
-                100 * figures["miou"], 100 * figures["pixel_accuracy"], figures["images"]
-            )
-        )
-        for name, value in figures["iou"].items():
-            lines.append("  {:<15}{:>6}".format(name, "-" if value is None else "{:.1f}".format(100 * value)))
+        lines += _accuracy_lines(figures)
     return lines
+
+
+def _accuracy_lines(figures: Dict[str, Any]) -> List[str]:
+    lines = [
+        "accuracy         mIoU {}   within {} pixels of class borders {}   pixels {} %   ({} images)".format(
+            _percent(figures["miou"]),
+            figures["boundary_pixels"],
+            _percent(figures["boundary_miou"]),
+            _percent(figures["pixel_accuracy"]),
+            figures["images"],
+        ),
+        "  {:<15}{:>6}{:>9}".format("class", "IoU", "borders"),
+    ]
+    for name, value in figures["iou"].items():
+        lines.append("  {:<15}{:>6}{:>9}".format(name, _percent(value), _percent(figures["boundary_iou"][name])))
+    return lines
+
+
+def _percent(share: Optional[float]) -> str:
+    return "-" if share is None else "{:.1f}".format(100 * share)
 
 
 _WAYS = {

@@ -9,7 +9,7 @@ from edgeseg.errors import CheckFailed
 from edgeseg.export.product import Exported
 from edgeseg.frames import Frame, Frames
 from edgeseg.manifest import TargetInfo
-from edgeseg.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy, where_sure
+from edgeseg.metrics import boundary_confusions, confusion_matrix, mean_iou, scores, where_sure
 from edgeseg.models.evaluate import logits_of, to_float_input
 from edgeseg.palette import SegClass
 from edgeseg.postprocess import upsample_argmax
@@ -103,19 +103,12 @@ def compare(
     for frame in frames.read():
         tally.add(frame, network, exported)
     parity = tally.parity(frames, REQUIRED_AGREEMENT[target.backend, target.precision])
-    return Comparison(parity, _accuracy(tally.confusion_exported, frames, classes) if frames.familiar else None)
+    return Comparison(parity, _accuracy(tally.confusions_exported, frames, classes) if frames.familiar else None)
 
 
-def _accuracy(confusion: np.ndarray, frames: Frames, classes: tuple[SegClass, ...]) -> dict[str, Any]:
-    values = iou(confusion)
-    return {
-        "dataset": frames.dataset,
-        "split": frames.split,
-        "images": frames.images,
-        "miou": mean_iou(confusion),
-        "pixel_accuracy": pixel_accuracy(confusion),
-        "iou": {c.name: None if np.isnan(v) else float(v) for c, v in zip(classes, values, strict=True)},
-    }
+def _accuracy(confusions: np.ndarray, frames: Frames, classes: tuple[SegClass, ...]) -> dict[str, Any]:
+    split = {"dataset": frames.dataset, "split": frames.split, "images": frames.images}
+    return split | scores(confusions, classes)._asdict()
 
 
 class _Tally:
@@ -125,7 +118,7 @@ class _Tally:
         self._classes = classes
         self._images = 0
         self.confusion_float = np.zeros((classes, classes + 1), np.int64)
-        self.confusion_exported = np.zeros((classes, classes + 1), np.int64)
+        self.confusions_exported = np.zeros((2, classes, classes + 1), np.int64)  # all pixels, those at borders
         self._pixels = np.zeros(2, np.int64)  # same class, all
         self._winners = np.zeros(2, np.int64)
         self._sure = np.zeros(2, np.int64)
@@ -157,7 +150,7 @@ class _Tally:
         self._worst = min(self._worst, (float(same.mean()), frame.name))
         if frame.label is not None:
             self.confusion_float += confusion_matrix(frame.label, masks[0], self._classes)
-            self.confusion_exported += confusion_matrix(frame.label, masks[1], self._classes)
+            self.confusions_exported += boundary_confusions(frame.label, masks[1], self._classes)
 
     def parity(self, frames: Frames, required: float) -> Parity:
         parity = Parity(
@@ -168,7 +161,7 @@ class _Tally:
             worst_image=self._worst[1],
             worst_agreement=self._worst[0],
             miou_float=_known(mean_iou(self.confusion_float)) if frames.familiar else None,
-            miou_exported=_known(mean_iou(self.confusion_exported)) if frames.familiar else None,
+            miou_exported=_known(mean_iou(self.confusions_exported[0])) if frames.familiar else None,
             miou_drop_allowed=ALLOWED_MIOU_DROP,
             input_max_error=self._input_error,
             logits_max_error=self._logits_error,

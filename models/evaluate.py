@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from edgeseg.datasets import Dataset, Pair
-from edgeseg.metrics import confusion_matrix
+from edgeseg.metrics import Scores, boundary_confusions, scores
 from edgeseg.postprocess import upsample_argmax
 from edgeseg.preprocess import resize
 
@@ -24,12 +24,21 @@ def logits_of(network: keras.Model, images: Iterable[np.ndarray]) -> Iterator[np
         yield np.asarray(keras.ops.convert_to_numpy(network.predict_on_batch(batch)))[0]
 
 
+def scores_on(network: keras.Model, dataset: Dataset, pairs: Iterable[Pair]) -> Scores:
+    """Accuracy of the network over labelled pairs, masks at the size of the labels."""
+    return scores(_confusions_on(network, dataset, pairs), dataset.classes)
+
+
 def confusion_on(network: keras.Model, dataset: Dataset, pairs: Iterable[Pair]) -> np.ndarray:
     """Confusion matrix of the network over labelled pairs, masks at the size of the labels."""
+    return _confusions_on(network, dataset, pairs)[0]
+
+
+def _confusions_on(network: keras.Model, dataset: Dataset, pairs: Iterable[Pair]) -> np.ndarray:
     classes = len(dataset.classes)
-    total = np.zeros((classes, classes + 1), np.int64)
+    total = np.zeros((2, classes, classes + 1), np.int64)
     for pair in pairs:
         image, label = dataset.read(pair)
         (logits,) = logits_of(network, [image])
-        total += confusion_matrix(label, upsample_argmax(logits, label.shape), classes)
+        total += boundary_confusions(label, upsample_argmax(logits, label.shape), classes)
     return total
