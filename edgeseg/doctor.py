@@ -14,7 +14,6 @@ import sys
 from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from edgeseg.backends import BACKENDS, BackendEntry, available_package
-from edgeseg.bundle import read_bundle
 from edgeseg.device import find_board
 from edgeseg.errors import EdgesegError
 from edgeseg.quiet import import_runtime
@@ -173,10 +172,10 @@ def _imported(entry: BackendEntry, package: str) -> Finding:
 
 
 def _network() -> Iterator[Finding]:
-    from edgeseg.zoo import zoo_bundle
+    from edgeseg.zoo import open_bundle
 
     try:
-        bundle = read_bundle(str(zoo_bundle()))
+        bundle = open_bundle()
     except EdgesegError as error:
         yield Finding("fault", "network", error.message, getattr(error, "fix", ""))
         return

@@ -8,11 +8,12 @@ from typing import Any, Dict, Optional, Tuple, Union
 import numpy as np
 
 from edgeseg.backends import open_backend
-from edgeseg.bundle import Bundle, read_bundle
+from edgeseg.bundle import Bundle
 from edgeseg.errors import UsageError
 from edgeseg.postprocess import ClassSampler, Sampler, Upsampler, confidence_to_margin, no_confidence
 from edgeseg.preprocess import InputWriter, check_image, resize
 from edgeseg.segmentation import Segmentation
+from edgeseg.zoo import open_bundle
 
 Array = Any
 
@@ -24,7 +25,7 @@ class Segmenter:
     thread while one is running raises RuntimeError. Make one Segmenter for each thread instead.
 
     Args:
-        bundle: path of a bundle, an opened one, or None for the network that ships with edgeseg.
+        bundle: path of a bundle, a name of `edgeseg zoo`, an opened bundle, or None for the street network.
         device: "auto" for the best that is present, "cpu", or by name: "tensorrt", "onnxruntime:cuda", "usb:1", ...
         threads: CPU threads of the inference runtime; 0 for all cores.
         min_confidence: 0 up to 1; pixels with less confidence get the class 255.
@@ -48,11 +49,7 @@ class Segmenter:
             raise UsageError(
                 "min_confidence {} is outside 0..1".format(min_confidence), "0 turns it off, 0.5 is a fair start"
             )
-        if bundle is None:
-            from edgeseg.zoo import zoo_bundle
-
-            bundle = str(zoo_bundle())
-        self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.manifest = self.bundle.manifest
         if min_confidence and self.manifest.output.kind == "classes":
             raise no_confidence()

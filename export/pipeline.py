@@ -13,7 +13,7 @@ from edgeseg.export import calibrate
 from edgeseg.export.coral import make_for_edge_tpu, smaller_sizes
 from edgeseg.export.describe import manifest_of, reused
 from edgeseg.export.parity import compare
-from edgeseg.export.product import Images, Log, make_product
+from edgeseg.export.product import Images, Int8File, Log, make_product
 from edgeseg.export.source import at_size, open_network
 from edgeseg.export.targets import Target, check_dla, choose_precision, find_target
 from edgeseg.frames import FEW_FRAMES, MAX_IMAGES, Frames, dataset_frames, open_matching, pattern_frames
@@ -32,6 +32,8 @@ class ExportRequest(NamedTuple):
     calibration: str | None = None  # number of images, or "random"
     dla: int | None = None  # deep-learning accelerator core of a Jetson
     imgsz: Sequence[tuple[int, int]] = ()  # height, width; then those to fall back to; none: that of the network
+    images: int = MAX_IMAGES  # that parity and accuracy are measured on, at most
+    int8: Int8File | None = None  # made of this network and `data` before; None: convert
 
 
 def export_bundle(request: ExportRequest, log: Log) -> Manifest:
@@ -51,13 +53,13 @@ def export_bundle(request: ExportRequest, log: Log) -> Manifest:
         source = at_size(source, request.imgsz[0])
     dataset = open_matching(request.data, source.card.classes) if request.data else None
     info = TargetInfo(target.name, target.backend, precision, request.dla)
-    images, compilation = Images(dataset, count), None
+    images, compilation = Images(dataset, count, request.int8), None
     if target.backend == "edgetpu":
         fall_backs = list(request.imgsz[1:]) if request.imgsz else smaller_sizes(source.card.spec)
         source, product, compilation = make_for_edge_tpu(source, fall_backs, target, images, log)
     else:
         product = make_product(source, target, precision, request.dla, images, log)
-    frames = _frames(dataset)
+    frames = _frames(dataset, request.images)
     log(f"comparing with the float network on {frames.images} images ({frames.title})")
     comparison = compare(source.network, product.exported, frames, source.card.classes, info)
     comparison.parity.require()
@@ -91,9 +93,9 @@ def _check_out(out: Path) -> None:
         raise EnvironmentFault(f"folder {out.parent} cannot be written", "choose another folder for -o")
 
 
-def _frames(dataset: Dataset | None) -> Frames:
+def _frames(dataset: Dataset | None, limit: int) -> Frames:
     """What parity is measured on: the val split, else test, else train, else generated scenes."""
     if dataset is None:
         return pattern_frames(FEW_FRAMES)
     split = next(name for name in ("val", "test", "train") if dataset.splits.get(name))
-    return dataset_frames(dataset, split, MAX_IMAGES)
+    return dataset_frames(dataset, split, limit)

@@ -65,6 +65,7 @@ class Images(NamedTuple):
 
     dataset: Dataset | None
     number: int | None  # of its images; None: random ones
+    file: Int8File | None = None  # the file that was made of them before, if any
 
 
 def make_product(
@@ -138,6 +139,8 @@ def _golden(exported: Exported, imgsz: tuple[int, int]) -> Golden:
 
 
 def _int8_file(source: FloatNetwork, images: Images, log: Log) -> Int8File:
+    if images.file is not None:
+        return images.file
     if images.dataset is None and images.number is not None:
         bundle = shipped_bundle(source)
         report = bundle.manifest.calibration

@@ -11,8 +11,7 @@ from edgeseg.errors import UsageError
 from edgeseg.models.checkpoint import UNREADABLE, AtomicReplacement
 from edgeseg.models.spec import NetworkSpec
 from edgeseg.palette import SegClass
-
-CARD = "edgeseg.json"
+from edgeseg.zoo import CARD
 
 
 class NetworkCard(NamedTuple):
@@ -25,6 +24,8 @@ class NetworkCard(NamedTuple):
     init: str
     figures: dict[str, Any]
     teachers: tuple[str, ...] = ()
+    ranking: tuple[dict[str, Any], ...] = ()  # of several initial weights, as models.ranking.Ranked, best first
+    images: int | None = None  # that it was trained on, those of its initial weights included; None: not known
 
 
 def save_network(path: Path, network: keras.Model, card: NetworkCard) -> None:
@@ -41,14 +42,26 @@ def save_network(path: Path, network: keras.Model, card: NetworkCard) -> None:
 
 def load_network(path: Path) -> tuple[keras.Model, NetworkCard]:
     """Read a network and its card. Raises UsageError if `path` is not one that edgeseg trained."""
+    card = read_card(path)
+    try:
+        return keras.saving.load_model(path, compile=False), card
+    except UNREADABLE as error:
+        raise _foreign(path, error) from error
+
+
+def read_card(path: Path) -> NetworkCard:
+    """The card alone. Raises UsageError like `load_network`."""
     try:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read(CARD))
         spec = NetworkSpec(**content["spec"] | {"imgsz": tuple(content["spec"]["imgsz"])})
         classes = tuple(SegClass(c["id"], c["name"], tuple(c["color"])) for c in content["classes"])
-        card = NetworkCard(**content | {"spec": spec, "classes": classes})
-        return keras.saving.load_model(path, compile=False), card
+        return NetworkCard(**content | {"spec": spec, "classes": classes})
     except UNREADABLE as error:
-        raise UsageError(
-            f"{path} is not a network trained by edgeseg ({error})", "give the network.keras of `edgeseg train`"
-        ) from error
+        raise _foreign(path, error) from error
+
+
+def _foreign(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"{path} is not a network trained by edgeseg ({error})", "give the network.keras of `edgeseg train`"
+    )

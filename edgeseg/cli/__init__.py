@@ -25,10 +25,12 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("data", "tell what is in a labelled dataset and what is wrong with it"),
     Command("train", "train a network on a labelled dataset", ("keras", "cv2"), "export", "3.10"),
     Command("export", "turn a network into a bundle for a target", ("keras", "tensorflow"), "export", "3.10"),
     Command("compile", "build the TensorRT engine of a bundle on this board, or compile a bundle for the Edge TPU"),
     Command("import", "wrap someone else's segmentation .tflite file in a bundle", module="import_model"),
+    Command("zoo", "list the networks in the box and their figures"),
     Command("run", "segment a camera, video, image or folder"),
     Command("bench", "measure FPS, latency and accuracy on this machine"),
     Command(
@@ -39,7 +41,7 @@ COMMANDS = (
         "3.10",
         "bundles for the Edge TPU",
     ),
-    Command("inspect", "show what is in a bundle, a .tflite or .onnx file, or a network"),
+    Command("inspect", "show what is in a bundle, a .tflite or .onnx file, or a network; or what networks cost"),
     Command("doctor", "check this machine: runtimes, OpenCV, cameras, space"),
 )
 

@@ -5,18 +5,19 @@ import json
 import sys
 from typing import Any, Optional
 
-from edgeseg.bundle import read_bundle
 from edgeseg.cli.options import add_runtime_options, positive
 from edgeseg.datasets import open_dataset
 from edgeseg.segmenter import Segmenter
 from edgeseg.stream.atomic import write_atomic
-from edgeseg.zoo import zoo_bundle
+from edgeseg.zoo import open_bundle
 
 SUMMARY = "measure FPS, latency and accuracy on this machine"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", nargs="?", help="bundle to measure (default: the street network in the package)")
+    parser.add_argument(
+        "bundle", nargs="?", help="bundle to measure: a file, or a name of `edgeseg zoo` (default: fcn8-camvid)"
+    )
     parser.add_argument(
         "--camera", "--source", dest="source", metavar="SOURCE", help="what to run on (default: generated video)"
     )
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from edgeseg.bench.report import measure_speed, to_dict, to_lines
 
-    bundle = read_bundle(args.bundle or str(zoo_bundle()))
+    bundle = open_bundle(args.bundle)
     accuracy = _accuracy(args, bundle)
     figures = to_dict(measure_speed(bundle, args.source, args.device, args.threads, args.frames), accuracy)
     figures["bundle"] = bundle.path

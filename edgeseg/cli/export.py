@@ -13,7 +13,9 @@ SUMMARY = "turn a network into a bundle for a target"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("network", metavar="NETWORK", help="fcn8-camvid, or the network.keras of `edgeseg train`")
+    parser.add_argument(
+        "network", metavar="NETWORK", help="a name of `edgeseg zoo`, or the network.keras of `edgeseg train`"
+    )
     parser.add_argument(
         "--target", required=True, help="what the bundle is for: cpu, coral, or a Jetson: tx2, xavier, ..."
     )

@@ -6,25 +6,36 @@ import os
 import zipfile
 from typing import Any, Dict, List, Optional, Sequence
 
+from edgeseg.cli import networks
 from edgeseg.errors import EnvironmentFault, UsageError
 from edgeseg.manifest import Manifest
+from edgeseg.zoo import CARD, zoo_file, zoo_names
 
-SUMMARY = "show what is in a bundle, a .tflite or .onnx file or a network"
-
-_CARD = "edgeseg.json"  # of edgeseg.models.file, which imports Keras
+SUMMARY = "show what is in a bundle, a .tflite or .onnx file, or a network; or what networks cost"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a .edgeseg, .tflite, .onnx or .keras file")
-    parser.add_argument("--target", help="coral: also what the Edge TPU compiler will make of a .tflite file")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="a .edgeseg, .tflite, .onnx or .keras file, or a name of `edgeseg zoo`"
+    )
+    parser.add_argument(
+        "--target",
+        help="coral: also what the Edge TPU compiler will make of a .tflite file; with --networks, the board whose "
+        "latency is estimated",
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    networks.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Inspect; returns 0, also where rules are broken: it informs. Raises BundleError for a damaged bundle or .tflite
     file, UsageError for another one.
     """
-    report = _report(os.path.expanduser(args.file), args.target)
+    if networks.is_given(args):
+        report = networks.networks_report(args)
+    else:
+        path = str(zoo_file(args.file)) if args.file in zoo_names() else os.path.expanduser(args.file)
+        report = _report(path, args.target)
     lines = report.pop("text")
     print(json.dumps(report, indent=1, sort_keys=True) if args.json else "\n".join(lines))
     return 0
@@ -60,7 +71,7 @@ def _card(path: str) -> Any:
     """The card of a network trained by edgeseg; None if the file is another one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(_CARD).decode("utf-8"))
+            return json.loads(archive.read(CARD).decode("utf-8"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, NotImplementedError, RuntimeError):
         return None
 
@@ -164,7 +175,7 @@ def bundle_lines(manifest: Manifest, packed: Dict[str, int]) -> List[str]:
     lines += table(rows)
     lines += _class_lines(manifest)
     if manifest.accuracy:
-        rest = {key: value for key, value in manifest.accuracy.items() if key != "iou"}
+        rest = {key: value for key, value in manifest.accuracy.items() if key not in ("iou", "boundary_iou")}
         lines += ["accuracy of the exported file"] + pairs(rest)
     lines += ["parity with the float network"]
     lines += ["  " + line for line in parity_lines(manifest.parity)] if manifest.parity else ["  not measured"]

@@ -9,7 +9,6 @@ import threading
 import time
 from typing import Any, Iterator, List
 
-from edgeseg.bundle import read_bundle
 from edgeseg.cli.options import add_runtime_options, fraction, positive
 from edgeseg.draw import VIEWS, Painter
 from edgeseg.errors import EXIT_INTERRUPTED, UsageError
@@ -21,13 +20,15 @@ from edgeseg.stream.frame import Frame
 from edgeseg.stream.pipeline import Pipeline, open_segmenters
 from edgeseg.stream.sinks import JsonLinesSink, MaskSink, open_output
 from edgeseg.stream.window import WindowSink, has_display
-from edgeseg.zoo import zoo_bundle
+from edgeseg.zoo import open_bundle
 
 SUMMARY = "segment a camera, video, image or folder"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", nargs="?", help="bundle to run (default: the street network in the package)")
+    parser.add_argument(
+        "bundle", nargs="?", help="bundle to run: a file, or a name of `edgeseg zoo` (default: fcn8-camvid)"
+    )
     parser.add_argument(
         "--camera",
         "--source",
@@ -49,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    bundle = read_bundle(args.bundle or str(zoo_bundle()))
+    bundle = open_bundle(args.bundle)
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(args.source))
         segmenters = open_segmenters(bundle, args.device, args.threads, args.min_confidence, source.live)

@@ -5,16 +5,16 @@ import json
 import sys
 from typing import Any, Dict, List, Optional
 
-from edgeseg.bundle import Bundle, read_bundle
+from edgeseg.bundle import Bundle
 from edgeseg.cli import missing_reason, require
 from edgeseg.errors import EnvironmentFault, UsageError
-from edgeseg.zoo import find_network
+from edgeseg.zoo import find_network, open_bundle
 
 SUMMARY = "compare a bundle with its float network, and the Edge TPU with the CPU, as masks"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="a .edgeseg file")
+    parser.add_argument("bundle", metavar="BUNDLE", help="a .edgeseg file, or a name of `edgeseg zoo`")
     parser.add_argument("--data", metavar="DIR", help="labelled dataset; without it: generated street scenes")
     parser.add_argument("--split", default="val", help="split of the dataset, default val")
     parser.add_argument(
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Verify; returns 0, or raises CheckFailed where a limit is not kept."""
     from edgeseg.frames import choose_frames
 
-    bundle = read_bundle(args.bundle)
+    bundle = open_bundle(args.bundle)
     frames = choose_frames(bundle.manifest.classes, args.data, args.split, args.source, args.frames)
     if bundle.manifest.target.backend == "edgetpu":
         return _verify_tpu(args, bundle, frames)

@@ -199,5 +199,5 @@ def box(workshop: Workshop, int8_bundle: Path, tmp_path: Path, monkeypatch: pyte
     folder.mkdir()
     shutil.copy(workshop.network, folder / "fcn8-camvid.keras")
     shutil.copy(int8_bundle, folder / "fcn8-camvid.edgeseg")
-    monkeypatch.setattr(zoo, "_FOLDER", folder)
+    monkeypatch.setattr(zoo, "FOLDER", folder)
     return folder

@@ -66,7 +66,7 @@ def test_verify_with_data(workshop, int8_bundle, capsys):
 
 
 def test_verify_finds_the_network_in_the_box(workshop, fp32_bundle, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(zoo, "_FOLDER", tmp_path)
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     assert main(["verify", str(fp32_bundle), "--frames", "2"]) == 2
     assert "--network" in capsys.readouterr().err
     shutil.copy(workshop.network, tmp_path / "fcn8-camvid.keras")
