@@ -8,13 +8,12 @@ from edgeseg.coral.preflight import require_whole
 from edgeseg.export.product import Images, Log, Product, make_product
 from edgeseg.export.source import FloatNetwork, at_size
 from edgeseg.export.targets import Target
-from edgeseg.models.spec import ARCHITECTURES, SIZE_MULTIPLE, NetworkSpec
+from edgeseg.models.spec import ARCHITECTURES, NetworkSpec, sizes_below
 from edgeseg.tflite.model import read_tflite
 
 Size = tuple[int, int]  # height, width
 
 _SMALLEST_SHARE = 0.5  # of the wanted side: below it a network sees another world than it was trained on
-_ASPECT_TOLERANCE = 0.1
 
 
 class ForEdgeTpu(NamedTuple):
@@ -25,16 +24,7 @@ class ForEdgeTpu(NamedTuple):
 
 def smaller_sizes(spec: NetworkSpec) -> list[Size]:
     """Sizes to fall back to, largest first: such that the network takes, of about its aspect ratio."""
-    height, width = spec.imgsz
-    smallest = ARCHITECTURES[spec.architecture].smallest
-    sizes = []
-    for h in range(height - SIZE_MULTIPLE, smallest - 1, -SIZE_MULTIPLE):
-        w = round(h * width / height / SIZE_MULTIPLE) * SIZE_MULTIPLE
-        aspect = w * height / (h * width)
-        large = min(h / height, w / width) >= _SMALLEST_SHARE and w >= smallest
-        if large and w < width and abs(aspect - 1) <= _ASPECT_TOLERANCE:
-            sizes.append((h, w))
-    return sizes
+    return sizes_below(spec.imgsz, ARCHITECTURES[spec.architecture].smallest, _SMALLEST_SHARE)
 
 
 def make_for_edge_tpu(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.bundle import MEMBERS, Bundle, payload_info
-from edgeseg.export.cost import cost_of
 from edgeseg.export.parity import Comparison
 from edgeseg.export.product import Product
 from edgeseg.export.source import FloatNetwork
 from edgeseg.manifest import SCHEMA, Manifest, NetworkInfo, TargetInfo
+from edgeseg.models.cost import cost_of
 from edgeseg.version import __version__
 
 _TOOLS = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnx", "onnxruntime", "numpy")
@@ -19,10 +19,10 @@ _TOOLS = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "onnx", "on
 
 def manifest_of(source: FloatNetwork, target: TargetInfo, product: Product, comparison: Comparison) -> Manifest:
     """Describe what was made from `source`."""
-    spec = source.card.spec
+    spec, cost = source.card.spec, cost_of(source.network)
     return Manifest(
         schema=SCHEMA,
-        network=NetworkInfo(spec.architecture, spec.width, spec.imgsz, spec.stride, *cost_of(source.network)),
+        network=NetworkInfo(spec.architecture, spec.width, spec.imgsz, spec.stride, cost.parameters, cost.macs),
         classes=source.card.classes,
         input=product.input,
         output=product.output,

@@ -8,6 +8,7 @@ Geometry = Literal["symmetric", "same"]
 Upsampling = Literal["bilinear", "learned"]
 
 SIZE_MULTIPLE = 32
+_ASPECT_TOLERANCE = 0.1
 
 
 class Architecture(NamedTuple):
@@ -65,3 +66,19 @@ def sizes_that_fit(imgsz: tuple[int, int], smallest: int = SIZE_MULTIPLE) -> lis
         for up in (0, SIZE_MULTIPLE - 1)
     )
     return list(dict.fromkeys([(below[0], below[1]), (above[0], above[1])]))
+
+
+def sizes_below(imgsz: tuple[int, int], smallest: int, share: float) -> list[tuple[int, int]]:
+    """Sizes that a network takes, below `imgsz`, which it takes too; largest first, of about its aspect ratio.
+
+    No side is below `smallest` pixels or `share` of the side of `imgsz`.
+    """
+    height, width = imgsz
+    sizes = []
+    for h in range(height - SIZE_MULTIPLE, smallest - 1, -SIZE_MULTIPLE):
+        w = round(h * width / height / SIZE_MULTIPLE) * SIZE_MULTIPLE
+        aspect = w * height / (h * width)
+        large = min(h / height, w / width) >= share and w >= smallest
+        if large and w < width and abs(aspect - 1) <= _ASPECT_TOLERANCE:
+            sizes.append((h, w))
+    return sizes

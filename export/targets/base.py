@@ -15,7 +15,8 @@ class Board(NamedTuple):
     tensorrt: str
     oldest_tensorrt: tuple[int, int]  # of these releases
     bandwidth_gbps: float  # memory, GB/s
-    peak: str
+    cuda_cores: int
+    gpu_ghz: float  # highest clock of the GPU
 
 
 class Target(NamedTuple):

@@ -9,7 +9,6 @@ import pytest
 from edgeseg.bundle import read_bundle
 from edgeseg.coral.preflight import preflight
 from edgeseg.datasets import open_dataset
-from edgeseg.export.cost import cost_of
 from edgeseg.export.dla import MAX_LOADABLES, dla_report
 from edgeseg.export.fold import fold
 from edgeseg.export.litert import ExportedNetwork
@@ -19,6 +18,7 @@ from edgeseg.export.ort import OnnxNetwork
 from edgeseg.export.pipeline import ExportRequest, export_bundle
 from edgeseg.export.ranges import magnitudes
 from edgeseg.export.tflite import to_float_tflite, to_int8_tflite
+from edgeseg.models.cost import cost_of
 from edgeseg.models.evaluate import logits_of
 from edgeseg.models.file import load_network
 from edgeseg.preprocess import resize

@@ -17,7 +17,7 @@ def test_the_boards():
     assert [name for name, board in boards.items() if board.dla_cores] == ["xavier-nx", "xavier", "orin-nx", "orin"]
     for name, board in boards.items():
         generation = {5: "3.6", 6: "3.6", 7: "3.8", 8: "3.10, 3.12"}[board.sm // 10]
-        assert board.python == generation and board.bandwidth_gbps > 20 and board.peak, name
+        assert board.python == generation and board.bandwidth_gbps > 20, name
         assert board.tensorrt.startswith("{}.{}".format(*board.oldest_tensorrt))
 
 
