@@ -40,12 +40,12 @@ class WeightAverage:
 
 
 def restore_batch_norm(network: keras.Model, batches: Iterable[np.ndarray], count: int) -> None:
-    """Set each BatchNorm's moving statistics to their mean over `count` batches.
+    """Set the moving statistics of each BatchNorm that is not frozen to their mean over `count` batches.
 
     The moving average that training leaves lags behind the weights, and does not belong to averaged
     weights at all; on CamVid that cost 8 points of mIoU. Raises ValueError without a batch.
     """
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [n for n in network.layers if isinstance(n, keras.layers.BatchNormalization) and n.trainable]
     momenta = [layer.momentum for layer in norms]
     sums = [[np.zeros(w.shape, np.float64) for w in layer.non_trainable_variables] for layer in norms]
     seen = 0

@@ -11,7 +11,7 @@ from edgeseg.models.spec import Geometry
 
 # expansion, repeats, stride (paper, table 2; the first row is `expanded_conv`)
 _STAGES = ((1, 1, 1), (6, 2, 2), (6, 3, 2), (6, 4, 2), (6, 3, 1), (6, 3, 2), (6, 1, 1))
-_STAGE_CHANNELS = (16, 24, 32, 64, 96, 160, 320)
+STAGE_CHANNELS = (16, 24, 32, 64, 96, 160, 320)
 
 # keras.applications uses 0.999, with which a short fine-tuning never brings the statistics up to date.
 BN_MOMENTUM = 0.95
@@ -60,7 +60,7 @@ def mobilenet_v2(image: KerasTensor, width: float, geometry: Geometry) -> Featur
     x = bn_relu(x, "bn_Conv1", "Conv1_relu")
     expanded = {}
     block = 0
-    for (expansion, repeats, stage_stride), channels in zip(_STAGES, _STAGE_CHANNELS, strict=True):
+    for (expansion, repeats, stage_stride), channels in zip(_STAGES, STAGE_CHANNELS, strict=True):
         for repeat in range(repeats):
             stride = stage_stride if repeat == 0 else 1
             x, expanded[block] = _inverted_residual(

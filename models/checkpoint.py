@@ -5,7 +5,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy as np
 
 from edgeseg.errors import EnvironmentFault, UsageError
 
-GROUPS = ("weights", "average", "optimizer")
+GROUPS = ("weights", "average", "optimizer")  # of arrays
+HEADER = ("epoch", "recipe", "history", "ranking")
 FILE = "checkpoint.npz"
 
 
@@ -28,6 +29,7 @@ class Checkpoint(NamedTuple):
     average: list[np.ndarray]
     optimizer: list[np.ndarray]
     history: list[dict[str, float]]
+    ranking: Sequence[dict[str, Any]] = ()  # of several initial weights, as models.ranking.Ranked, best first
 
 
 def save_checkpoint(path: Path, state: Checkpoint) -> None:
@@ -35,8 +37,8 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
 
     Raises EnvironmentFault if it cannot be written; the old file is then untouched.
     """
-    header = json.dumps({"epoch": state.epoch, "recipe": state.recipe, "history": state.history})
-    arrays = {"header": np.frombuffer(header.encode(), np.uint8)}
+    header = {key: getattr(state, key) for key in HEADER}
+    arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
     for group in GROUPS:
         arrays |= {f"{group}/{i:04d}": array for i, array in enumerate(getattr(state, group))}
     with AtomicReplacement(path) as temporary, open(temporary, "wb") as file:
@@ -51,11 +53,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         # numpy leaves a file open that it cannot read
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(archive["header"].tobytes())
-            groups = {
+            groups: dict[str, Any] = {
                 group: [archive[name] for name in sorted(archive.files) if name.startswith(group + "/")]
                 for group in GROUPS
             }
-        return Checkpoint(header["epoch"], header["recipe"], history=header["history"], **groups)
+        return Checkpoint(**header, **groups)
     except UNREADABLE as error:
         raise UsageError(
             f"checkpoint {path} cannot be read: {error}", "start the run anew in another folder"

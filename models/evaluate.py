@@ -26,19 +26,10 @@ def logits_of(network: keras.Model, images: Iterable[np.ndarray]) -> Iterator[np
 
 def scores_on(network: keras.Model, dataset: Dataset, pairs: Iterable[Pair]) -> Scores:
     """Accuracy of the network over labelled pairs, masks at the size of the labels."""
-    return scores(_confusions_on(network, dataset, pairs), dataset.classes)
-
-
-def confusion_on(network: keras.Model, dataset: Dataset, pairs: Iterable[Pair]) -> np.ndarray:
-    """Confusion matrix of the network over labelled pairs, masks at the size of the labels."""
-    return _confusions_on(network, dataset, pairs)[0]
-
-
-def _confusions_on(network: keras.Model, dataset: Dataset, pairs: Iterable[Pair]) -> np.ndarray:
     classes = len(dataset.classes)
     total = np.zeros((2, classes, classes + 1), np.int64)
     for pair in pairs:
         image, label = dataset.read(pair)
         (logits,) = logits_of(network, [image])
         total += boundary_confusions(label, upsample_argmax(logits, label.shape), classes)
-    return total
+    return scores(total, dataset.classes)

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from edgeseg.datasets import Dataset, Pair
 from edgeseg.errors import UsageError
+from edgeseg.models.freeze import frozen_prefixes
 from edgeseg.models.spec import NetworkSpec, Upsampling, check
 
 Balance = Literal["none", "sqrt", "log"]
@@ -19,7 +20,8 @@ class Recipe(NamedTuple):
     width: float = 1.0
     imgsz: tuple[int, int] = (352, 480)  # height, width
     crop: tuple[int, int] = (352, 480)
-    init: str = "imagenet"
+    init: str | tuple[str, ...] = "imagenet"  # several: the best of them for this data
+    freeze: str = ""  # how much of the backbone stays as it is loaded
     upsampling: Upsampling = "bilinear"
     epochs: int = 45
     batch: int = 8
@@ -32,6 +34,11 @@ class Recipe(NamedTuple):
     distill: float = 1.0  # weight of what they say
     holdout: str = ""  # training images whose name starts so are validated on instead of `val`
     seed: int = 0
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The initial weights to choose from."""
+        return (self.init,) if isinstance(self.init, str) else self.init
 
 
 # Argument -> lowest and highest value. An infinite bound is not itself allowed.
@@ -54,6 +61,8 @@ def check_recipe(recipe: Recipe) -> None:
         if not (low <= value <= high and math.isfinite(value)):
             span = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
             raise UsageError(f"--{name.replace('_', '-')} {value} is out of range", f"give {span}")
+    if frozen_prefixes(recipe.freeze) and "none" in recipe.candidates:
+        raise UsageError(f"--freeze {recipe.freeze} keeps initial weights, and --init none has none", "leave out one")
     two_classes = NetworkSpec(recipe.network, recipe.width, recipe.imgsz, 2)
     check(two_classes)
     check(two_classes._replace(imgsz=recipe.crop), option="--crop")

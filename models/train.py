@@ -11,20 +11,22 @@ import keras
 
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import UsageError
-from edgeseg.metrics import iou, mean_iou, pixel_accuracy
 from edgeseg.models.augment import Augmentation, Sizes
 from edgeseg.models.average import WeightAverage, restore_batch_norm
 from edgeseg.models.checkpoint import FILE, Checkpoint, load_checkpoint, save_checkpoint, sole_user
 from edgeseg.models.curves import write_curves
-from edgeseg.models.evaluate import confusion_on
+from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import NetworkCard, save_network
+from edgeseg.models.freeze import freeze
 from edgeseg.models.loss import DistillationLoss, SegmentationLoss, class_weights
 from edgeseg.models.network import build
+from edgeseg.models.ranking import Ranked, choose, ranking_text
 from edgeseg.models.recipe import Recipe, check_recipe, check_same, split_pairs
 from edgeseg.models.samples import LABEL_STEP, TrainingSet
 from edgeseg.models.spec import NetworkSpec
 from edgeseg.models.teacher import Teacher
-from edgeseg.models.weights import load_into, read_weights
+from edgeseg.models.transfer import transfer_text
+from edgeseg.models.weights import images_seen, load_into, name_of, read_weights
 
 __all__ = ["Progress", "Recipe", "Run", "split_pairs", "train"]
 
@@ -47,38 +49,46 @@ class Progress(NamedTuple):
     done: bool = False  # the epoch is complete, and `val_miou` is its own
 
 
-def train(recipe: Recipe, out: Path, resume: bool, report: Callable[[Progress], None]) -> dict[str, Any]:
+def _say_nothing(text: str) -> None:
+    """For who has no use for notes."""
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    report: Callable[[Progress], None],
+    note: Callable[[str], None] = _say_nothing,
+) -> dict[str, Any]:
     """Train and write `out`/network.keras, curves.csv, curves.png; returns the final figures.
 
     With `resume` the run goes on after the last complete epoch of `out`/checkpoint.npz, which must
-    have been made with the same recipe. Raises UsageError for wrong arguments or data, and where the
-    loss is no longer a number; EnvironmentFault where `out` cannot be written.
+    have been made with the same recipe. `note` is told what became of the initial weights, in words.
+    Raises UsageError for wrong arguments or data, and where the loss is no longer a number;
+    EnvironmentFault where `out` cannot be written.
     """
     with sole_user(out):
-        return Run(recipe, out, resume).finish(report)
+        return Run(recipe, out, resume, note).finish(report)
 
 
 class Run:
     """One training run: its data, its networks, and where it is."""
 
-    def __init__(self, recipe: Recipe, out: Path, resume: bool) -> None:
+    def __init__(self, recipe: Recipe, out: Path, resume: bool, note: Callable[[str], None]) -> None:
         check_recipe(recipe)
         self.recipe, self.out = recipe, out
         state = self._previous(resume)
-        keras.utils.set_random_seed(recipe.seed)
         dataset = open_dataset(recipe.data)
         self.dataset = dataset
         train_pairs, self.val_pairs = split_pairs(dataset, recipe.holdout)
-        initial = read_weights(recipe.init, recipe.width)
-        geometry = initial.geometry if initial else "symmetric"
         self.spec = NetworkSpec(
-            recipe.network, recipe.width, recipe.imgsz, len(dataset.classes), geometry, recipe.upsampling
+            recipe.network, recipe.width, recipe.imgsz, len(dataset.classes), upsampling=recipe.upsampling
         )
-        self.network = build(self.spec)
-        self.learner = build(self.spec._replace(imgsz=recipe.crop))
-        if initial:
-            load_into(self.learner, initial)
-        self.initial = initial
+        if state:
+            self.ranking = [Ranked(**row) for row in state.ranking]
+        else:
+            self.ranking = choose(recipe.candidates, self.spec, train_pairs)
+        self._start(note if not state else _say_nothing)
         augmentation = Augmentation(rare_crop=recipe.rare_crop)
         sizes = Sizes(recipe.imgsz, recipe.crop)
         self.samples = TrainingSet(dataset, train_pairs, sizes, recipe.batch, augmentation, recipe.seed)
@@ -90,6 +100,22 @@ class Run:
         self.history: list[dict[str, float]] = []
         if state:
             self._restore(state)
+
+    def _start(self, note: Callable[[str], None]) -> None:
+        """Build the networks and load the initial weights."""
+        recipe = self.recipe
+        self.initial = read_weights(self.ranking[0].init if self.ranking else recipe.candidates[0], recipe.width)
+        if self.initial:
+            self.spec = self.spec._replace(geometry=self.initial.geometry)
+        keras.utils.set_random_seed(recipe.seed)
+        self.network = build(self.spec)
+        self.learner = build(self.spec._replace(imgsz=recipe.crop))
+        if self.ranking:
+            note(ranking_text(self.ranking))
+        if self.initial:
+            transfer = load_into(self.learner, self.initial, [c.name for c in self.dataset.classes])
+            freeze(self.learner, recipe.freeze, transfer)
+            note(transfer_text(self.initial.source, transfer))
 
     def _previous(self, resume: bool) -> Checkpoint | None:
         path = self.out / FILE
@@ -140,8 +166,9 @@ class Run:
         if (epochs - self.epoch) % math.ceil(epochs / EVALUATIONS):
             return {"val_miou": math.nan, "val_pixel_accuracy": math.nan}
         self.average.copy_to(self.network)
-        confusion = confusion_on(self.network, self.dataset, self.val_pairs)
-        return {"val_miou": mean_iou(confusion), "val_pixel_accuracy": pixel_accuracy(confusion)}
+        scores = scores_on(self.network, self.dataset, self.val_pairs)
+        shares = {"val_miou": scores.miou, "val_pixel_accuracy": scores.pixel_accuracy}
+        return {name: math.nan if share is None else share for name, share in shares.items()}
 
     def _last_miou(self) -> float:
         known = [row["val_miou"] for row in self.history if not math.isnan(row["val_miou"])]
@@ -184,6 +211,7 @@ class Run:
             self.average.state(),
             [keras.ops.convert_to_numpy(v) for v in self.trainer.optimizer.variables],
             self.history,
+            tuple(row._asdict() for row in self.ranking),
         )
         save_checkpoint(self.out / FILE, state)
         write_curves(self.out, self.history)
@@ -209,12 +237,8 @@ class Run:
         batches = (images for epoch in range(BN_BATCHES) for images, _ in self.samples.epoch(epoch))
         restore_batch_norm(self.learner, batches, min(BN_BATCHES, 2 * self.samples.steps))
         self.network.set_weights(self.learner.get_weights())
-        confusion = confusion_on(self.network, self.dataset, self.val_pairs)
-        figures = {
-            "val_miou": _figure(mean_iou(confusion)),
-            "val_pixel_accuracy": _figure(pixel_accuracy(confusion)),
-            "val_iou": {c.name: _figure(v) for c, v in zip(self.dataset.classes, iou(confusion), strict=True)},
-        }
+        scores = scores_on(self.network, self.dataset, self.val_pairs)
+        figures = {f"val_{name}": value for name, value in scores._asdict().items()}
         card = NetworkCard(
             spec=self.spec,
             classes=self.dataset.classes,
@@ -223,6 +247,8 @@ class Run:
             init=f"{self.initial.source} sha256:{self.initial.sha256}" if self.initial else "random",
             figures=figures,
             teachers=self.teacher.sources if self.teacher else (),
+            images=images_seen(self.initial, len(self.samples)),
+            ranking=tuple(row._asdict() | {"init": name_of(row.init)} for row in self.ranking),
         )
         save_network(self.out / NETWORK_FILE, self.network, card)
         return figures
@@ -231,9 +257,6 @@ class Run:
 def _without_folders(recipe: Recipe) -> dict[str, Any]:
     """The recipe for other machines: files by name."""
     teachers = [Path(path).name for path in recipe.teacher]
-    return recipe._asdict() | {"data": Path(recipe.data).name, "init": Path(recipe.init).name, "teacher": teachers}
-
-
-def _figure(share: float) -> float | None:
-    """A share that JSON can hold: None for the NaN of a class that does not occur."""
-    return None if math.isnan(share) else float(share)
+    names = [name_of(source) for source in recipe.candidates]
+    init = names[0] if len(names) == 1 else names
+    return recipe._asdict() | {"data": Path(recipe.data).name, "init": init, "teacher": teachers}

@@ -10,6 +10,7 @@ import signal
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
+from edgeseg.cli import budget
 from edgeseg.errors import EnvironmentFault, UsageError
 
 SUMMARY = "train a network on a labelled dataset"
@@ -29,7 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--width", type=float, metavar="X", help="width multiplier of the backbone (default 1.0)")
     add("--imgsz", help="input height and width, divisible by 32 (default 352 480)", **size)
     add("--crop", help="height and width of the training crops (default: as --imgsz)", **size)
-    add("--init", metavar="FILE.npz|imagenet|none", help="initial weights of the backbone (default imagenet)")
+    add(
+        "--init",
+        nargs="+",
+        metavar="WEIGHTS",
+        help="initial weights: imagenet (default), none, a file, or a network of the zoo; "
+        "of several, those that suit the data best",
+    )
+    add("--freeze", metavar="DEPTH", help="keep the first blocks of the backbone as loaded: 1 to 17, or backbone")
     add("--upsampling", choices=("bilinear", "learned"), help="the x2 steps inside the network (default bilinear)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default 45)")
     add("--batch", type=int, metavar="N", help="images per step (default 8)")
@@ -44,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--distill", type=float, metavar="X", help="weight of what the teachers say (default 1.0)")
     add("--holdout", metavar="PREFIX", help="validate on the training images whose names start so")
     add("--seed", type=int, metavar="N", help="of every random draw (default 0)")
+    budget.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +64,11 @@ def run(args: argparse.Namespace) -> int:
     from edgeseg.models.backend import import_keras
 
     recipe = _recipe(args)
+    if budget.is_given(args):
+        weightless = recipe._replace(init="none", freeze="")  # whose weights, depends on the choice
+        _check_early(weightless, args.out, args.resume)
+        budget.decide(args, recipe)
+        recipe = _recipe(args)
     _check_early(recipe, args.out, args.resume)
     import_keras()
     from edgeseg.models.train import NETWORK_FILE, train
@@ -62,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     show = _Live() if sys.stderr.isatty() else _Log()
     try:
         with _heeding_ctrl_c(show) as report:
-            figures = train(recipe, Path(args.out), args.resume, report)
+            figures = train(recipe, Path(args.out), args.resume, report, show.note)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(args.out))
     finally:
@@ -84,8 +98,9 @@ def _recipe(args: argparse.Namespace) -> Any:
     # A run may be resumed from another folder, so its paths are absolute.
     if "data" in given:
         given["data"] = os.path.abspath(os.path.expanduser(given["data"]))
-    if given.get("init", "none") not in ("none", "imagenet") and os.path.exists(os.path.expanduser(given["init"])):
-        given["init"] = os.path.abspath(os.path.expanduser(given["init"]))
+    if "init" in given:
+        sources = tuple(_whole_path(source) for source in given["init"])
+        given["init"] = sources[0] if len(sources) == 1 else sources
     if "teacher" in given:
         given["teacher"] = tuple(_network_file(name) for name in given["teacher"])
     if args.resume:
@@ -98,6 +113,12 @@ def _recipe(args: argparse.Namespace) -> Any:
     if "imgsz" in given:
         given.setdefault("crop", given["imgsz"])
     return Recipe(**given)
+
+
+def _whole_path(source: str) -> str:
+    """Initial weights for any working folder: the whole path of a file, a name as it is."""
+    path = os.path.abspath(os.path.expanduser(source))
+    return path if os.path.exists(path) and source not in ("imagenet", "none") else source
 
 
 def _network_file(name: str) -> str:
@@ -121,7 +142,8 @@ def _check_early(recipe: Any, out: str, resume: bool) -> None:
 
     check_recipe(recipe)
     split_pairs(open_dataset(recipe.data), recipe.holdout)
-    find_weights(recipe.init, recipe.width)
+    for source in () if resume else recipe.candidates:
+        find_weights(source, recipe.width)
     if not resume and os.path.isdir(out) and {"checkpoint.npz", "network.keras"} & set(os.listdir(out)):
         raise UsageError("{} already holds a run".format(out), "add --resume, or choose another -o")
     folder = os.path.abspath(out)
@@ -167,6 +189,10 @@ def _heeding_ctrl_c(report: Callable[[Any], None]) -> Iterator[Callable[[Any], N
 class _Log:
     """A line for each epoch."""
 
+    def note(self, text: str) -> None:
+        """What is said once."""
+        print(text, file=sys.stderr, flush=True)
+
     def __call__(self, progress: Any) -> None:
         if progress.done:
             print(_line(progress), file=sys.stderr, flush=True)
@@ -175,7 +201,7 @@ class _Log:
         """There is no open line."""
 
 
-class _Live:
+class _Live(_Log):
     """One line on the terminal, rewritten at every step; each epoch leaves its last."""
 
     def __init__(self) -> None:
@@ -219,8 +245,10 @@ def _how_to_go_on(out: str) -> str:
 
 def _text(result: Dict[str, Any]) -> str:
     """The result for people: figures in per cent, one class a line."""
-    miou, accuracy = _percent(result["val_miou"]), _percent(result["val_pixel_accuracy"])
-    lines = ["val mIoU {}   pixel accuracy {}".format(miou, accuracy)]
+    names = ("val_miou", "val_boundary_miou", "val_pixel_accuracy")
+    lines = [
+        "val mIoU {}   at class borders {}   pixel accuracy {}".format(*[_percent(result[name]) for name in names])
+    ]
     width = max(len(name) for name in result["val_iou"])
     lines += ["  {:{}}  {}".format(name, width, _percent(value)) for name, value in result["val_iou"].items()]
     return "\n".join(lines + ["network  " + result["network"]])

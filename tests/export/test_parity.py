@@ -11,8 +11,7 @@ from edgeseg.export.litert import ExportedNetwork
 from edgeseg.export.parity import compare
 from edgeseg.frames import dataset_frames, pattern_frames
 from edgeseg.manifest import TargetInfo
-from edgeseg.metrics import mean_iou
-from edgeseg.models.evaluate import confusion_on
+from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import load_network
 from edgeseg.palette import CAMVID
 
@@ -36,7 +35,7 @@ def val(workshop):
 def test_float_miou_is_that_of_training(network, val, workshop, fp32_bundle):
     parity, accuracy = compare(network, exported(fp32_bundle), val, CAMVID, FP32)
     dataset = open_dataset(str(workshop.data))
-    expected = mean_iou(confusion_on(network, dataset, dataset.pairs("val")))
+    expected = scores_on(network, dataset, dataset.pairs("val")).miou
     assert parity.miou_float == pytest.approx(expected, abs=1e-9)
     assert parity.miou_exported == pytest.approx(expected, abs=1e-4)
     assert accuracy and accuracy["miou"] == parity.miou_exported

@@ -17,7 +17,8 @@ from edgeseg.models.checkpoint import AtomicReplacement, Checkpoint, load_checkp
 def state(epoch: int, values: int = 100) -> Checkpoint:
     """A checkpoint whose every number is its epoch."""
     arrays = [np.full((values, 10), epoch, np.float32), np.array(epoch)]
-    return Checkpoint(epoch, {"data": "x", "imgsz": [64, 96]}, arrays, arrays[:1], arrays[1:], [{"loss": float("nan")}])
+    recipe, ranking = {"data": "x", "imgsz": [64, 96]}, [{"init": "imagenet", "overlap": None}]
+    return Checkpoint(epoch, recipe, arrays, arrays[:1], arrays[1:], [{"loss": float("nan")}], ranking)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -28,6 +29,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [len(back.weights), len(back.average), len(back.optimizer)] == [2, 1, 1]
     assert all(np.all(a == 3) for a in back.weights)
     assert np.isnan(back.history[0]["loss"])
+    assert back.ranking == [{"init": "imagenet", "overlap": None}]
     assert os.listdir(path.parent) == ["checkpoint.npz"]
 
 

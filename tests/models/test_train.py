@@ -26,9 +26,8 @@ import pytest
 from edgeseg.cli import main
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import UsageError
-from edgeseg.metrics import mean_iou
 from edgeseg.models.checkpoint import load_checkpoint
-from edgeseg.models.evaluate import confusion_on
+from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import load_network
 from edgeseg.models.train import Recipe, train
 
@@ -79,7 +78,9 @@ def test_network_and_card_are_what_was_reported(finished: Finished, streets: Pat
     assert card.recipe["epochs"] == EPOCHS
     assert os.sep not in card.recipe["data"], "a path of this machine travels with the network"
     dataset = open_dataset(str(streets))
-    assert mean_iou(confusion_on(network, dataset, dataset.pairs("val"))) == pytest.approx(card.figures["val_miou"])
+    scores = scores_on(network, dataset, dataset.pairs("val"))
+    assert scores.miou == pytest.approx(card.figures["val_miou"])
+    assert scores.boundary_miou == pytest.approx(card.figures["val_boundary_miou"])
 
 
 def test_curves(finished: Finished) -> None:

@@ -85,7 +85,7 @@ def test_float_imagenet_weights_run_in_their_own_geometry(shared_data: Callable[
 
     def built(geometry: Geometry) -> dict[str, np.ndarray]:
         network = build(NetworkSpec("fcn8", 1.0, (64, 96), 2, geometry))
-        assert load_into(network, initial) == 260
+        assert len(load_into(network, initial).copied) == 104
         return activations(network, image, names)
 
     right, wrong = built("symmetric"), built("same")
@@ -115,7 +115,7 @@ def test_imagenet_takes_the_float_weights_of_the_width(
         assert initial is not None
         assert initial.source == name
         network = build(NetworkSpec("spp", width, (64, 64), 2, initial.geometry))
-        assert load_into(network, initial) == 260
+        assert len(load_into(network, initial).copied) == 104
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_file_without_the_backbone_is_refused(tmp_path: Path, small: keras.Model
     np.savez(tmp_path / "other.npz", **arrays)
     initial = read_weights(str(tmp_path / "other.npz"), 0.35)
     assert initial is not None
-    with pytest.raises(UsageError, match="lacks 259 arrays"):
+    with pytest.raises(UsageError, match="lacks 254 arrays"):
         load_into(small, initial)
 
 
