@@ -1,11 +1,12 @@
 """Frames that a network is calibrated and checked on: of a dataset, of any source, or generated."""
 
 import itertools
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, TypeVar
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from edgeseg.datasets import Dataset, Pair, open_dataset
+from edgeseg.datasets.base import spread
 from edgeseg.errors import UsageError
 from edgeseg.palette import SegClass
 from edgeseg.stream import open_source
@@ -13,7 +14,6 @@ from edgeseg.stream.pattern import PatternSource
 from edgeseg.stream.uri import redact
 
 Array = Any
-T = TypeVar("T")
 
 MAX_IMAGES = 101  # of a dataset: the whole of CamVid val
 FEW_FRAMES = 20  # of a camera, or generated
@@ -39,13 +39,6 @@ class Frames(NamedTuple):
     @property
     def title(self) -> str:
         return "{} {}".format(self.dataset, self.split).strip()
-
-
-def spread(items: Sequence[T], count: int) -> List[T]:
-    """At most `count` items at even distances, the first and the last among them."""
-    if count >= len(items):
-        return list(items)
-    return [items[int(i + 0.5)] for i in np.linspace(0, len(items) - 1, count)]
 
 
 def open_matching(root: str, classes: Sequence[SegClass]) -> Dataset:

@@ -1,5 +1,6 @@
 """Augmentation for driving scenes: scale, crop, flip, colour. Deterministic for a given generator."""
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -31,6 +32,12 @@ class Augmentation(NamedTuple):
     white_balance: float = 0.15  # +- in log units, each channel by itself
     blur: float = 0.1  # probability of a soft image
     rare_crop: float = 0.5  # probability that a crop is centred on a pixel of a rare class
+
+
+def largest_used(imgsz: tuple[int, int], options: Augmentation) -> tuple[int, int]:
+    """Height and width of images at the largest scale that is drawn: of larger ones no sample shows all pixels."""
+    scale, stretch = options.scale[1], options.stretch
+    return math.ceil(imgsz[0] * scale / (1 - stretch)), math.ceil(imgsz[1] * scale * (1 + stretch))
 
 
 def augment(

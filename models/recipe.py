@@ -63,6 +63,8 @@ def check_recipe(recipe: Recipe) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {value} is out of range", f"give {span}")
     if frozen_prefixes(recipe.freeze) and "none" in recipe.candidates:
         raise UsageError(f"--freeze {recipe.freeze} keeps initial weights, and --init none has none", "leave out one")
+    if recipe.distill != Recipe._field_defaults["distill"] and not recipe.teacher:
+        raise UsageError("--distill is the weight of what teachers say, and there is none", "add --teacher NETWORK")
     two_classes = NetworkSpec(recipe.network, recipe.width, recipe.imgsz, 2)
     check(two_classes)
     check(two_classes._replace(imgsz=recipe.crop), option="--crop")

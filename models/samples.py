@@ -1,6 +1,7 @@
-"""Training batches: the whole split in memory, augmented ahead of the optimiser in one thread.
+"""Training batches, made ahead of the optimiser in threads of their own.
 
-Memory: 4 bytes a pixel (RGB and label, uint8) for all images of the split, 254 MB for CamVid's 367.
+Memory: 4 bytes a pixel (RGB and label, uint8) for images of the split, 254 MB for CamVid's 367, up to the bound of
+edgeseg.models.store.
 
 Every sample is drawn from a generator seeded with (seed, epoch, position), so that a resumed run
 sees exactly what an uninterrupted one does.
@@ -9,12 +10,14 @@ sees exactly what an uninterrupted one does.
 import queue
 import threading
 from collections.abc import Generator, Sequence
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 
 from edgeseg.datasets import Dataset, Pair
 from edgeseg.errors import UsageError
-from edgeseg.models.augment import Augmentation, Sizes, augment
+from edgeseg.models.augment import Augmentation, Sizes, augment, largest_used
+from edgeseg.models.store import READERS, Sample, Store
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -26,7 +29,7 @@ LABEL_STEP = 2
 class TrainingSet:
     """Images and labels of a split, and the batches of an epoch.
 
-    Raises UsageError for a file that cannot be read, and where no pixel has a label.
+    Raises UsageError for a file that cannot be read, where no pixel has a label, and for a single class.
     """
 
     def __init__(
@@ -38,14 +41,13 @@ class TrainingSet:
         augmentation: Augmentation,
         seed: int,
     ) -> None:
-        self._samples = [dataset.read(pair) for pair in pairs]
+        dataset.require_several_classes()
+        self._store = Store(dataset, pairs, largest_used(sizes.imgsz, augmentation))
         self._sizes = sizes
         self._augmentation = augmentation
         self._seed = seed
         self.batch = min(batch, len(pairs))
-        self.pixels = np.zeros(len(dataset.classes), np.int64)  # by class
-        for _, label in self._samples:
-            self.pixels += np.bincount(label.ravel(), minlength=256)[: len(self.pixels)]
+        self.pixels = self._store.pixels  # by class
         if not self.pixels.any():
             raise UsageError(
                 f"none of the {len(pairs)} training labels of {dataset.root} has a labelled pixel",
@@ -55,12 +57,12 @@ class TrainingSet:
         self._wanted = share**-0.5  # rarer classes are in the middle of more crops
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._store)
 
     @property
     def steps(self) -> int:
         """Batches in an epoch; the last images of a shuffle that fill no batch wait for the next epoch."""
-        return len(self._samples) // self.batch
+        return len(self._store) // self.batch
 
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         """Batches (n, h, w, 3) float32 in [-1, 1] and (n, h/2, w/2) uint8, made one ahead in a thread."""
@@ -78,9 +80,10 @@ class TrainingSet:
 
         def produce() -> None:
             try:
-                for step in range(self.steps):
-                    if not put(self._batch(epoch, step)):
-                        return
+                with ThreadPool(min(READERS, self.batch)) as pool:
+                    for step in range(self.steps):
+                        if not put(self._batch(pool, epoch, step)):
+                            return
                 put(None)
             except BaseException as error:  # handed to the training loop, which raises it
                 put(error)
@@ -97,16 +100,15 @@ class TrainingSet:
             if thread.is_alive():
                 thread.join()
 
-    def _batch(self, epoch: int, step: int) -> Batch:
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._samples))
-        height, width = self._sizes.crop
-        images = np.empty((self.batch, height, width, 3), np.float32)
-        labels = np.empty((self.batch, height // LABEL_STEP, width // LABEL_STEP), np.uint8)
-        for slot in range(self.batch):
-            position = step * self.batch + slot
+    def _batch(self, pool: ThreadPool, epoch: int, step: int) -> Batch:
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
+
+        def drawn(position: int) -> Sample:
             rng = np.random.default_rng([self._seed, epoch, position])
-            image, label = self._samples[order[position]]
-            images[slot], label = augment(image, label, self._sizes, self._wanted, rng, self._augmentation)
+            image, label = self._store[order[position]]
+            image, label = augment(image, label, self._sizes, self._wanted, rng, self._augmentation)
             y, x = rng.integers(LABEL_STEP, size=2)
-            labels[slot] = label[y::LABEL_STEP, x::LABEL_STEP]
-        return images, labels
+            return image, label[y::LABEL_STEP, x::LABEL_STEP]
+
+        images, labels = zip(*pool.map(drawn, range(step * self.batch, (step + 1) * self.batch)), strict=True)
+        return np.stack(images), np.stack(labels)

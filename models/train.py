@@ -31,6 +31,7 @@ from edgeseg.models.weights import images_seen, load_into, name_of, read_weights
 __all__ = ["Progress", "Recipe", "Run", "split_pairs", "train"]
 
 NETWORK_FILE = "network.keras"
+MANY_IMAGES = 1000  # take long enough to read that a user wonders
 EVALUATIONS = 20  # on the validation split, over a whole run
 BN_BATCHES = 100  # forward passes that re-estimate the BatchNorm statistics at the end
 
@@ -91,6 +92,8 @@ class Run:
         self._start(note if not state else _say_nothing)
         augmentation = Augmentation(rare_crop=recipe.rare_crop)
         sizes = Sizes(recipe.imgsz, recipe.crop)
+        if len(train_pairs) > MANY_IMAGES:
+            note(f"reading {len(train_pairs)} images")
         self.samples = TrainingSet(dataset, train_pairs, sizes, recipe.batch, augmentation, recipe.seed)
         teachers = [Path(path) for path in recipe.teacher]
         self.teacher = Teacher(teachers, dataset.classes, recipe.crop, self.spec.stride) if teachers else None

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from edgeseg.cli.table import table
 from edgeseg.errors import UsageError
 
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
@@ -101,10 +102,10 @@ def decide(args: argparse.Namespace, recipe: Any) -> None:
 
 def _image_size(dataset: Any) -> Tuple[int, int]:
     """The median height and width of some training images."""
+    from edgeseg.datasets.base import spread
     from edgeseg.datasets.files import read_rgb
 
-    pairs = dataset.pairs("train")
-    sizes = [read_rgb(pair.image).shape[:2] for pair in pairs[:: max(1, len(pairs) // _SAMPLE)][:_SAMPLE]]
+    sizes = [read_rgb(pair.image).shape[:2] for pair in spread(dataset.pairs("train"), _SAMPLE)]
     height, width = np.median(np.array(sizes), axis=0)
     return int(height), int(width)
 
@@ -150,8 +151,6 @@ def _meter(args: argparse.Namespace, target: Any, graphs: Any) -> Tuple[Any, flo
 
 def _rows(choice: Any, graphs: Any, meter: Any) -> List[str]:
     """A table: those of the better candidates that came nearest to the budget, and the one that is taken."""
-    from edgeseg.cli.inspect import table
-
     in_ms = meter.unit == "ms"
 
     def row(spec: Any, figure: float, how: str, verdict: str) -> Tuple[str, ...]:

@@ -6,11 +6,11 @@ import os
 import sys
 from typing import Any, Dict, List
 
-from edgeseg.cli.inspect import table
+from edgeseg.cli.table import table
 from edgeseg.datasets import Dataset, open_dataset
-from edgeseg.datasets.advice import next_command, notes
 from edgeseg.datasets.practice import SCHEME, write_practice
 from edgeseg.datasets.survey import Split, Survey, survey
+from edgeseg.datasets.survey.advice import next_command, notes
 from edgeseg.errors import CheckFailed, UsageError
 from edgeseg.stream.atomic import check_folder_of, check_not_input
 
@@ -72,7 +72,7 @@ def _check_sheet(path: str, dataset: Dataset) -> None:
 
 def _report(args: argparse.Namespace, found: Survey) -> None:
     if args.sheet and any(split.pairs for split in found.splits):
-        from edgeseg.datasets.sheet import write_sheet
+        from edgeseg.datasets.survey.sheet import write_sheet
 
         write_sheet(args.sheet, found)
     print(json.dumps(to_dict(found), indent=1, sort_keys=True) if args.json else "\n".join(to_lines(found)))

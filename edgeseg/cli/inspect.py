@@ -4,9 +4,10 @@ import argparse
 import json
 import os
 import zipfile
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
 from edgeseg.cli import networks
+from edgeseg.cli.table import table
 from edgeseg.errors import EnvironmentFault, UsageError
 from edgeseg.manifest import Manifest
 from edgeseg.zoo import CARD, zoo_file, zoo_names
@@ -130,16 +131,6 @@ def _tflite(data: bytes, target: Optional[str]) -> Dict[str, Any]:
         lines += mapping.pop("text")
         report.update(mapping)
     return dict(report, text=lines)
-
-
-def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> List[str]:
-    """Rows of cells as lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
-        lines.append(indent + "  ".join(cells).rstrip())
-    return lines
 
 
 def network_lines(card: Dict[str, Any]) -> List[str]:

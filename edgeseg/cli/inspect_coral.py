@@ -4,7 +4,7 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 
 from edgeseg.bundle import Bundle
-from edgeseg.cli.inspect import table
+from edgeseg.cli.table import table
 from edgeseg.cli.verify import verification_lines
 from edgeseg.coral.compiled_bundle import compilation_lines
 from edgeseg.coral.operators import CPU, TPU, UNREADABLE

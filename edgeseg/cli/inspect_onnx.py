@@ -6,7 +6,7 @@ import sys
 from typing import Any, Dict, List
 
 from edgeseg.bundle import Bundle
-from edgeseg.cli.inspect import table
+from edgeseg.cli.table import table
 from edgeseg.errors import BundleError, EnvironmentFault, UsageError
 
 SHOWN_NODES = 3  # of those that break one rule

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Tuple
 
 from edgeseg.cli.budget import billions
 from edgeseg.cli.options import positive
+from edgeseg.cli.table import table
 from edgeseg.errors import EnvironmentFault, UsageError
 
 IMGSZ = (352, 480)
@@ -140,8 +141,6 @@ def _measure(rows: List[Dict[str, Any]], specs: List[Any], threads: int) -> None
 
 
 def _table(rows: List[Dict[str, Any]]) -> List[str]:
-    from edgeseg.cli.inspect import table
-
     lines: List[Tuple[str, ...]] = [("network", "width", "parameters", "MACs", "activations", "ms")]
     for row in rows:
         ms = row["latency_ms"]

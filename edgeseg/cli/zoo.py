@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any, Dict, List, Optional
 
-from edgeseg.cli.inspect import table
+from edgeseg.cli.table import table
 from edgeseg.metrics import BOUNDARY_PIXELS
 from edgeseg.zoo import DEFAULT, ZooNetwork, zoo_networks
 

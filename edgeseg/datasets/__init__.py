@@ -3,20 +3,20 @@
 import os
 from typing import Callable, List, NamedTuple, Optional
 
-from edgeseg.datasets.ade20k import open_ade20k
 from edgeseg.datasets.base import Dataset
-from edgeseg.datasets.camvid import open_camvid
-from edgeseg.datasets.camvid32 import open_camvid32
-from edgeseg.datasets.cityscapes import open_cityscapes
-from edgeseg.datasets.coco_stuff import open_coco_stuff
 from edgeseg.datasets.files import Pair
-from edgeseg.datasets.folder import holds_folders, open_folder
-from edgeseg.datasets.idd import open_idd
-from edgeseg.datasets.kitti import open_kitti
+from edgeseg.datasets.layouts.ade20k import open_ade20k
+from edgeseg.datasets.layouts.camvid import open_camvid
+from edgeseg.datasets.layouts.camvid32 import open_camvid32
+from edgeseg.datasets.layouts.cityscapes import open_cityscapes
+from edgeseg.datasets.layouts.coco_stuff import open_coco_stuff
+from edgeseg.datasets.layouts.idd import open_idd
+from edgeseg.datasets.layouts.kitti import open_kitti
+from edgeseg.datasets.layouts.mapillary import open_mapillary
+from edgeseg.datasets.layouts.synthia import open_synthia
+from edgeseg.datasets.layouts.voc import open_voc
 from edgeseg.datasets.listing import names_in
-from edgeseg.datasets.mapillary import open_mapillary
-from edgeseg.datasets.synthia import open_synthia
-from edgeseg.datasets.voc import open_voc
+from edgeseg.datasets.plain.folder import holds_folders, open_folder
 from edgeseg.errors import UsageError
 
 __all__ = ["Dataset", "Pair", "open_dataset"]
@@ -57,11 +57,12 @@ def open_dataset(root: str) -> Dataset:
     """Open the dataset in folder `root`. Raises UsageError where the layout is not a known one."""
     root = os.path.expanduser(root)
     if not os.path.isdir(root):
-        raise UsageError("data folder {} does not exist".format(root), "give --data an existing folder")
+        what = "is a file" if os.path.exists(root) else "does not exist"
+        raise UsageError("data folder {} {}".format(root, what), "give --data an existing folder")
     for layout in _LAYOUTS:
         dataset = layout.open(root)
         if dataset is not None:
-            return dataset
+            return dataset._replace(folders=layout.folders)
     found = names_in(root)
     nearby = _datasets_near(root, found)
     if nearby:

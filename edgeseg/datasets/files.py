@@ -1,8 +1,8 @@
-"""Image files of datasets: read whole or refused, and paired with their labels."""
+"""Files of datasets: read whole or refused."""
 
 import codecs
 import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -69,46 +69,3 @@ def decode(data: bytes, flags: int) -> Optional[Array]:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a header with an impossible size
         return None
-
-
-def pair_files(images: str, labels: str) -> Optional[List[Pair]]:
-    """Pair the files of two folders by base name; None if one of the folders is absent.
-
-    Raises UsageError naming images without labels and labels without images.
-    """
-    if not (os.path.isdir(images) and os.path.isdir(labels)):
-        return None
-    by_name = [_by_base_name(folder) for folder in (images, labels)]
-    unpaired = sorted(set(by_name[0]) ^ set(by_name[1]))
-    if unpaired:
-        raise UsageError(
-            "{} file(s) of {} and {} have no partner: {}".format(
-                len(unpaired), images, labels, ", ".join(unpaired[:5])
-            ),
-            "an image and its label have the same base name",
-        )
-    return [Pair(path, by_name[1][name]) for name, path in by_name[0].items()]
-
-
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
-
-def _by_base_name(folder: str) -> Dict[str, str]:
-    """Image files of a folder by name without extension, sorted."""
-    paths: Dict[str, str] = {}
-    for file in sorted(os.listdir(folder)):
-        name = os.path.splitext(file)[0]
-        if not is_image(file):
-            continue
-        if name in paths:
-            raise UsageError(
-                "{} and {} have the same base name".format(paths[name], file), "keep one image of each name"
-            )
-        paths[name] = os.path.join(folder, file)
-    return paths
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is an image by its name."""
-    # macOS leaves "._NAME.png" beside NAME.png on foreign disks
-    return not name.startswith(".") and name.lower().endswith(_IMAGES)

@@ -3,7 +3,7 @@
 Every function raises UsageError for a file that cannot be read, and for a JPEG.
 """
 
-from typing import Any, List, Optional
+from typing import Any, List
 
 import numpy as np
 
@@ -25,30 +25,26 @@ def read_ids(path: str) -> Array:
     data = _label_bytes(path)
     png = parse_png(data)
     if png is not None and png.has_palette:
-        image = decode(png.of_indices().encoded(), cv2.IMREAD_UNCHANGED)
-        if image is not None:
-            # libpng spreads values of fewer bits over 0..255
-            return image if png.bit_depth == 8 else image // (255 // ((1 << png.bit_depth) - 1))
-    else:
-        image = decode(data, cv2.IMREAD_UNCHANGED)
-    grey = _one_channel(image)
-    if grey is not None:
-        return grey
-    shape = "unreadable" if image is None else "shape {} of {}".format(image.shape, image.dtype)
+        image = _decoded(path, png.of_indices().encoded(), cv2.IMREAD_UNCHANGED)
+        # libpng spreads values of fewer bits over 0..255
+        return image if png.bit_depth == 8 else image // (255 // ((1 << png.bit_depth) - 1))
+    image = _decoded(path, data, cv2.IMREAD_UNCHANGED)
+    _require_8_bits(path, image)
+    if image.ndim == 3 and np.all(image[..., :1] == image[..., 1:3]):
+        return np.ascontiguousarray(image[..., 0])
+    if image.ndim == 2:
+        return image
     raise UsageError(
-        "label {} is not a one-channel 8-bit image of class ids ({})".format(path, shape),
-        "save labels as greyscale PNG, one value per class",
+        "label {} is in colours, not of class ids".format(path), "save labels as greyscale PNG, one value per class"
     )
 
 
 def read_colours(path: str) -> Array:
     """Colours (H, W) uint32 of an image, as red * 65536 + green * 256 + blue."""
     cv2 = load_cv2()
-    image = decode(_label_bytes(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UsageError(
-            "label {} cannot be read as an image".format(path), "save labels as PNG; is the file complete?"
-        )
+    # Not IMREAD_COLOR, which makes 8 bits of 16; ANYDEPTH leaves them as they are
+    image = _decoded(path, _label_bytes(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    _require_8_bits(path, image)
     codes = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA).view("<u4")[..., 0]
     codes &= 0xFFFFFF  # without alpha
     return codes
@@ -56,9 +52,8 @@ def read_colours(path: str) -> Array:
 
 def read_first_channel(path: str) -> Array:
     """The red channel (H, W) of an image, uint8 or uint16 as it is stored."""
-    cv2 = load_cv2()
-    image = decode(_label_bytes(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3:
+    image = _decoded(path, _label_bytes(path), load_cv2().IMREAD_UNCHANGED)
+    if image.ndim != 3:
         raise UsageError(
             "label {} is not an image of several channels".format(path), "take the label files as they were published"
         )
@@ -82,13 +77,21 @@ def unpacked(code: Any) -> Color:
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
-def _one_channel(image: Optional[Array]) -> Optional[Array]:
-    """The grey image (H, W) uint8, also of three equal channels; None if it is another one."""
-    if image is None or image.dtype != np.uint8:
-        return None
-    if image.ndim == 3 and np.all(image[..., :1] == image[..., 1:3]):
-        return np.ascontiguousarray(image[..., 0])
-    return image if image.ndim == 2 else None
+def _decoded(path: str, data: bytes, flags: int) -> Array:
+    image = decode(data, flags)
+    if image is None:
+        raise UsageError(
+            "label {} cannot be read as an image".format(path), "save labels as PNG; is the file complete?"
+        )
+    return image
+
+
+def _require_8_bits(path: str, image: Array) -> None:
+    if image.dtype != np.uint8:
+        raise UsageError(
+            "label {} has {} bits per channel".format(path, 8 * image.dtype.itemsize),
+            "save labels as PNG of 8 bits: greyscale with one value per class, or in the colours of the classes",
+        )
 
 
 def _label_bytes(path: str) -> bytes:

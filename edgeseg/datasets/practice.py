@@ -14,7 +14,7 @@ from edgeseg.stream.street import Street
 
 SCHEME = "pattern:"
 _FRAMES = 100  # unless the URI says how many
-_APART = 2.5  # seconds between images, which makes no near-duplicates: see edgeseg.datasets.similar
+_APART = 2.5  # seconds between images, which makes no near-duplicates: see edgeseg.datasets.survey.similar
 _PER_STREET = 8  # nearly once along the street, which takes 20.6 s
 
 

@@ -1,6 +1,7 @@
 """A labelled folder is read as it is on disk, and every fault in it is named."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -77,12 +78,14 @@ def test_unknown_split_names_those_that_exist(camvid):
 
 def test_image_without_label(camvid):
     write(camvid / "train" / "lonely.png", np.zeros((6, 8, 3), np.uint8))
-    assert "no partner: lonely" in fault(open_dataset, str(camvid))
+    assert "1 of 3 image(s) have no label: {}".format(camvid / "train" / "lonely.png") in fault(
+        open_dataset, str(camvid)
+    )
 
 
 def test_label_without_image(camvid):
     os.unlink(str(camvid / "val" / "c.png"))
-    assert "no partner: c" in fault(open_dataset, str(camvid))
+    assert "1 of 1 label(s) have no image: {}".format(camvid / "valannot" / "c.png") in fault(open_dataset, str(camvid))
 
 
 def test_two_images_of_one_name(camvid):
@@ -109,12 +112,9 @@ def test_label_value_outside_the_classes(camvid):
     assert "(4 pixels)" in message
 
 
-@pytest.mark.parametrize(
-    "pixels", [np.full((6, 8, 3), (0, 0, 128), np.uint8), np.zeros((6, 8), np.uint16)], ids=["colour", "16 bit"]
-)
-def test_label_that_is_no_index_image(tmp_path, pixels):
-    write(tmp_path / "label.png", pixels)
-    assert "one-channel 8-bit" in fault(class_ids(11, [11]), str(tmp_path / "label.png"))
+def test_label_that_is_no_index_image(tmp_path):
+    write(tmp_path / "label.png", np.full((6, 8, 3), (0, 0, 128), np.uint8))
+    assert "label.png is in colours" in fault(class_ids(11, [11]), str(tmp_path / "label.png"))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -142,3 +142,16 @@ def test_the_real_camvid(shared_data):
     road = image[label == 3].mean(axis=0)
     sky = image[label == 0].mean(axis=0)
     assert np.all(sky > road)
+
+
+def test_missing_split_tells_the_folders_of_one(camvid):
+    shutil.rmtree(str(camvid / "trainannot"))
+    message = fault(open_dataset(str(camvid)).pairs, "train")
+    assert "splits here: val; " in message
+    assert "trainannot/" in message
+
+
+def test_file_instead_of_a_folder(camvid):
+    path = camvid / "notes.txt"
+    path.write_bytes(b"")
+    assert "notes.txt is a file" in fault(open_dataset, str(path))

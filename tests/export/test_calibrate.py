@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
+from edgeseg.datasets.base import spread
 from edgeseg.errors import UsageError
 from edgeseg.export.calibrate import from_dataset, from_noise, parse_calibration
-from edgeseg.frames import spread
 
 SIZE = (32, 64)
 

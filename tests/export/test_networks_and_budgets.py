@@ -84,7 +84,7 @@ def decided(workshop, out, *arguments):
 
     def run(recipe, *rest):
         recipes.append(recipe)
-        return {"val_miou": None, "val_pixel_accuracy": None, "val_iou": {"Sky": None}}
+        return {"val_miou": None, "val_boundary_miou": None, "val_pixel_accuracy": None, "val_iou": {"Sky": None}}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edgeseg.models.train.train", run)

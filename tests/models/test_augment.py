@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeseg.models.augment import Augmentation, Sizes, augment
+from edgeseg.models.augment import Augmentation, Sizes, _crop_matrix, augment, largest_used
 from edgeseg.palette import UNLABELED
 
 NOTHING: dict[str, Any] = dict.fromkeys(Augmentation._fields, 0)
@@ -123,3 +123,16 @@ def test_scale_is_that_of_the_input_whatever_the_crop() -> None:
     sizes = Sizes(imgsz=(48, 64), crop=(32, 32))  # the input is half as large as the image
     crops = [augment(image, label, sizes, np.ones(2), np.random.default_rng(seed), PLAIN)[1] for seed in range(20)]
     assert max(int((crop == 1).sum()) for crop in crops) == 10 * 10
+
+
+def test_larger_images_are_of_no_use() -> None:
+    """An image of this size is enlarged by no draw, one of half of it up to twice."""
+    options = PLAIN._replace(scale=(0.6, 2.0), stretch=0.1)
+    height, width = largest_used(CROP, options)
+    for shrink in (1, 2):
+        label = np.zeros((height // shrink, width // shrink), np.uint8)
+        scales = [
+            np.diag(_crop_matrix(label, SIZES, np.ones(2), np.random.default_rng(seed), options)) for seed in range(300)
+        ]
+        assert np.all(np.max(scales, axis=0) <= shrink)
+        assert np.all(np.max(scales, axis=0) > 0.95 * shrink)

@@ -23,6 +23,7 @@ RECIPE = Recipe("somewhere")
         ({"jaccard": float("inf")}, "--jaccard inf"),
         ({"rare_crop": 1.5}, "--rare-crop 1.5"),
         ({"seed": -1}, "--seed -1"),
+        ({"distill": 2.0}, "--distill is the weight of what teachers say"),
         ({"network": "unet"}, "unet"),
         ({"imgsz": (100, 96)}, "--imgsz 96 96 or --imgsz 128 96"),
         ({"crop": (64, 90)}, "--crop 64 64 or --crop 64 96"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
+from edgeseg.errors import UsageError
 from edgeseg.models.augment import Augmentation, Sizes
 from edgeseg.models.samples import TrainingSet
 
@@ -56,6 +57,13 @@ def test_the_thread_ends_when_the_reader_leaves(streets: Path) -> None:
     assert threads() == ["augment"]
     batches.close()
     assert threads() == []
+
+
+def test_a_single_class_is_refused(streets: Path) -> None:
+    dataset = open_dataset(str(streets))
+    dataset = dataset._replace(classes=dataset.classes[:1])
+    with pytest.raises(UsageError, match=r"one class only \(Sky\)"):
+        TrainingSet(dataset, dataset.pairs("train"), Sizes((64, 96), (32, 64)), 4, Augmentation(), 0)
 
 
 def test_a_fault_in_the_thread_reaches_the_reader(streets: Path) -> None:

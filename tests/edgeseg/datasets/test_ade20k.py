@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.ade20k import open_ade20k
+from edgeseg.datasets.layouts.ade20k import open_ade20k
 
 pytest.importorskip("cv2", reason="datasets are read with OpenCV")
 

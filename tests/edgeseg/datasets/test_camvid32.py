@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.camvid32 import COLORS, VOID, open_camvid32, split_of
+from edgeseg.datasets.layouts.camvid32 import COLORS, VOID, open_camvid32, split_of
 from edgeseg.palette import CAMVID
 
 

@@ -4,7 +4,7 @@ import codecs
 
 import pytest
 
-from edgeseg.datasets.class_file import class_files, read_legend
+from edgeseg.datasets.plain.class_file import class_files, read_legend
 
 ROAD, CAR = (128, 64, 128), (64, 0, 128)
 

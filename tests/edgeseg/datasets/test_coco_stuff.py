@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.coco_stuff import open_coco_stuff
+from edgeseg.datasets.layouts.coco_stuff import open_coco_stuff
 
 pytest.importorskip("cv2", reason="datasets are read with OpenCV")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.idd import LITE_CLASSES
+from edgeseg.datasets.layouts.idd import LITE_CLASSES
 
 
 def write_pair(put, image, label, value=0):

@@ -1,7 +1,7 @@
 """KITTI semantic is read as data_semantics.zip unpacks, with Cityscapes' classes."""
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.cityscapes import CLASSES
+from edgeseg.datasets.layouts.cityscapes import CLASSES
 
 
 def write(put, count):

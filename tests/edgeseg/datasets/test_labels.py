@@ -61,7 +61,7 @@ def test_damaged_png(tmp_path, capfd, fault, indexed_png, damage):
     }[damage]
     (tmp_path / "label.png").write_bytes(data)
     for read in (read_ids, read_colours, read_first_channel):
-        assert "label.png" in fault(read, str(tmp_path / "label.png"))
+        assert "label.png cannot be read as an image" in fault(read, str(tmp_path / "label.png"))
     assert capfd.readouterr().err == ""
 
 
@@ -121,3 +121,13 @@ def test_values_of_a_first_channel_of_16_bits(tmp_path):
     assert np.all(read_first_channel(str(tmp_path / "label.png")) == 22)
     with pytest.raises(UsageError):
         read_ids(str(tmp_path / "label.png"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_told_not_cut(put, fault, channels):
+    """OpenCV would make 0 of every value below 256."""
+    path = put("label.png", np.full((6, 8, 3)[: 2 + channels // 3], 3, np.uint16))
+    for decoder in (class_ids(5), mapped_colours({ROAD: 0}, [VOID], "")):
+        message = fault(decoder, path)
+        assert "label.png has 16 bits per channel" in message
+        assert "8 bits" in message

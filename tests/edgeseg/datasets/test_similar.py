@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgeseg.datasets import similar
-from edgeseg.datasets.similar import NEAR, bits_between, image_hash, nearest, scenes
+from edgeseg.datasets.survey import similar
+from edgeseg.datasets.survey.similar import NEAR, bits_between, image_hash, nearest, scenes
 
 cv2 = pytest.importorskip("cv2", reason="the hash is computed with OpenCV")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.advice import next_command, notes
 from edgeseg.datasets.files import Pair
-from edgeseg.datasets.recordings import by_recording, holdout_prefix
 from edgeseg.datasets.survey import Copies, survey
+from edgeseg.datasets.survey.advice import next_command, notes
+from edgeseg.datasets.survey.recordings import by_recording, holdout_prefix
 
 cv2 = pytest.importorskip("cv2", reason="datasets are read with OpenCV")
 
@@ -85,7 +85,7 @@ def test_every_fault_is_found_and_the_rest_counted(tmp_path):
         "annot/both.png|77",
         "train/c.png|48x36|47x36",
         "train/e.png|cannot be read",
-        "annot/f.png|unreadable",
+        "annot/f.png|cannot be read",
     ):
         assert any(all(part in message for part in wanted.split("|")) for message in messages), (wanted, messages)
     assert len(messages) == 6 and all(error.fix for error in found.faults)
@@ -209,3 +209,10 @@ def test_the_real_camvid(shared_data):
     assert found.scenes["val"] == 1 and 300 < found.scenes["train"] < 340
     assert [int(n) for n in found.splits[0].images] == [366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201]
     assert next_command(found).endswith("--imgsz 352 480 --holdout 0001TP_ -o runs/mine")
+
+
+def test_a_single_class_is_a_fault(tmp_path):
+    put(tmp_path, "train", "a", view(1), np.zeros((HEIGHT, WIDTH), np.uint8))
+    dataset = open_dataset(str(tmp_path))
+    found = survey(dataset._replace(classes=dataset.classes[:1]), ["train"])
+    assert ["one class only (Sky)" in error.message for error in found.faults] == [True]

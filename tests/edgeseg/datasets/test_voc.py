@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeseg.datasets import open_dataset
-from edgeseg.datasets.voc import CLASSES, open_voc
+from edgeseg.datasets.layouts.voc import CLASSES, open_voc
 from edgeseg.stream.png import encode_palette_png
 
 pytest.importorskip("cv2", reason="datasets are read with OpenCV")

@@ -4,8 +4,8 @@ import shlex
 from collections import Counter
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
-from edgeseg.datasets.recordings import holdout_prefix
 from edgeseg.datasets.survey import TRAIN, Split, Survey
+from edgeseg.datasets.survey.recordings import holdout_prefix
 
 _FEW_IMAGES = 5  # or _SMALL: there is little to learn from
 _SMALL = 1e-4  # share of the labelled pixels
@@ -161,7 +161,10 @@ def _unlabelled(survey: Survey) -> Iterator[Note]:
 def _splits(survey: Survey) -> Iterator[Note]:
     splits = survey.dataset.splits
     if TRAIN not in splits:
-        yield Note("there is no split 'train': this data can measure a network, not train one", "add a split 'train'")
+        yield Note(
+            "there is no split 'train': this data can measure a network, not train one",
+            "a split is there with its images and its labels: " + survey.dataset.folders,
+        )
     elif "val" not in splits:
         held = _holdout(survey) or "--holdout PREFIX"
         yield Note("there is no split 'val'", "add one, or train with {}".format(held))

@@ -9,9 +9,9 @@ import os
 from typing import Optional
 
 from edgeseg.datasets.base import Dataset
-from edgeseg.datasets.class_file import class_files
 from edgeseg.datasets.labels import class_ids
-from edgeseg.datasets.listing import images_named, names_in
+from edgeseg.datasets.listing import images_in
+from edgeseg.datasets.plain.class_file import class_files
 from edgeseg.datasets.splits import listed_pairs, split_lists
 from edgeseg.errors import UsageError
 from edgeseg.palette import numbered, voc_color
@@ -47,7 +47,7 @@ def open_voc(root: str) -> Optional[Dataset]:
 
     The splits are train and val; the lists trainval and test are left out. Names in train.txt that have no label in
     SegmentationClass/ take that of SegmentationClassAug/: to train on those, put the names of trainaug.txt there.
-    A folder with a class file of its own (CVAT, labelme) is none of VOC's: see edgeseg.datasets.folder.
+    A folder with a class file of its own (CVAT, labelme) is none of VOC's: see edgeseg.datasets.plain.folder.
     """
     images = os.path.join(root, "JPEGImages")
     folders = [os.path.join(root, name) for name in ("SegmentationClassAug", "SegmentationClass")]
@@ -61,9 +61,8 @@ def open_voc(root: str) -> Optional[Dataset]:
                 os.path.join(root, "classes.txt")
             ),
         )
-    image_files, labels = images_named(names_in(images), images), {}
-    for folder in folders:
-        labels.update(images_named(names_in(folder), folder))
+    image_files = images_in(images)
+    labels = {**images_in(folders[0]), **images_in(folders[1])}
     lists.pop("test", None)
     splits = {split: listed_pairs(path, image_files, labels) for split, path in lists.items()}
     return Dataset("Pascal VOC 2012", root, CLASSES, splits, class_ids(len(CLASSES)))

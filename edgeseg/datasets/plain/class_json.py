@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any, List, Optional
 
-from edgeseg.datasets.class_lines import Entry
+from edgeseg.datasets.plain.class_lines import Entry
 from edgeseg.errors import UsageError
 from edgeseg.palette import Color
 

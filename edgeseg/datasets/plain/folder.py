@@ -5,8 +5,8 @@
     train/ train_labels/ val/ val_labels/
 
 Labels are greyscale images of class ids, indexed PNG, or images in class colours. The classes are listed in a file
-such as classes.txt, class_dict.csv or labelmap.txt (see edgeseg.datasets.class_lines and class_json); without one they
-are taken from the label images.
+such as classes.txt, class_dict.csv or labelmap.txt (see class_lines.py and class_json.py); without one they are taken
+from the label images.
 
 Splits are train.txt and val.txt (test.txt), the folders train and val (test) inside images and labels or above them,
 and else those of edgeseg.datasets.splits.block_splits.
@@ -15,15 +15,15 @@ and else those of edgeseg.datasets.splits.block_splits.
 import os
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from edgeseg.datasets.base import Dataset
-from edgeseg.datasets.class_file import Legend, class_files, read_legend
-from edgeseg.datasets.class_lines import FORMS_HELP
+from edgeseg.datasets.base import Dataset, spread
 from edgeseg.datasets.files import Pair
-from edgeseg.datasets.label_colours import legend_of, look, palette_colors
 from edgeseg.datasets.labels import LabelDecoder, mapped_colours, mapped_ids
-from edgeseg.datasets.listing import names_in
+from edgeseg.datasets.listing import names_in, paired
+from edgeseg.datasets.plain.class_file import Legend, class_files, read_legend
+from edgeseg.datasets.plain.class_lines import FORMS_HELP
+from edgeseg.datasets.plain.label_colours import legend_of, look, palette_colors
+from edgeseg.datasets.plain.tree import holds_images, image_tree, matched
 from edgeseg.datasets.splits import SPLITS, block_splits, listed_pairs, split_lists, split_named
-from edgeseg.datasets.tree import holds_images, image_tree, matched, require_partners
 from edgeseg.errors import UsageError
 from edgeseg.palette import UNLABELED, Color
 
@@ -33,6 +33,11 @@ _BESIDE = ("_labels", "_masks", "_annotations", "annot")
 
 _SAMPLE = 8  # label images that tell how labels are stored
 _SURVEYED = 200  # label images that are read for their classes
+
+_SAME_NAMES = (
+    "an image and its label have the same base name; take files without a partner out of the folders, or list the "
+    "images to use in train.txt and val.txt"
+)
 
 Splits = Dict[str, List[Pair]]
 
@@ -98,9 +103,7 @@ def _files(images: str, labels: str) -> Tuple[Dict[str, str], Dict[str, str]]:
 
 
 def _all_pairs(images: str, labels: str) -> List[Pair]:
-    image_files, label_files = _files(images, labels)
-    require_partners(image_files, label_files, (images, labels))
-    return [Pair(path, label_files[key]) for key, path in image_files.items()]
+    return paired(*_files(images, labels), _SAME_NAMES)
 
 
 def _pairs(root: str, images: str, labels: str) -> Splits:
@@ -110,11 +113,9 @@ def _pairs(root: str, images: str, labels: str) -> Splits:
         lists = split_lists(folder)
         if lists:
             return {split: listed_pairs(path, image_files, label_files) for split, path in lists.items()}
-    require_partners(image_files, label_files, (images, labels))
-    by_folder: Dict[Optional[str], List[str]] = {}
-    for key in image_files:
-        by_folder.setdefault(split_named(key.split("/")[0]) if "/" in key else None, []).append(key)
-    pairs = {split: [Pair(image_files[k], label_files[k]) for k in keys] for split, keys in by_folder.items()}
+    pairs: Dict[Optional[str], List[Pair]] = {}
+    for key, pair in zip(image_files, paired(image_files, label_files, _SAME_NAMES)):
+        pairs.setdefault(split_named(key.split("/")[0]) if "/" in key else None, []).append(pair)
     if None not in pairs:
         return {split: pairs[split] for split in SPLITS if split in pairs}
     if len(pairs) > 1:
@@ -130,9 +131,9 @@ def _pairs(root: str, images: str, labels: str) -> Splits:
 def _labels(root: str, folder: str, labels: Sequence[str]) -> Tuple[Legend, LabelDecoder]:
     """The classes of label images, and how these are read."""
     legend = read_legend(class_files(root) or class_files(folder))
-    content = look(_spread(labels, _SURVEYED if legend is None else _SAMPLE))
+    content = look(spread(labels, _SURVEYED if legend is None else _SAMPLE))
     if legend is not None and len(content.colours) == 1:  # may be ids as well as colours
-        content = look(_spread(labels, _SURVEYED))
+        content = look(spread(labels, _SURVEYED))
     classes_txt = os.path.join(root, "classes.txt")
     if legend is None:
         legend = legend_of(content, folder, "list the classes in {}, {}".format(classes_txt, FORMS_HELP))
@@ -160,8 +161,3 @@ def _in_palette_colours(legend: Legend, palette: Sequence[Color]) -> Legend:
     colors = palette_colors(palette, sorted(legend.ids))
     classes = [c._replace(color=color) for c, color in zip(legend.classes, colors)]
     return legend._replace(classes=tuple(classes)) if classes else legend
-
-
-def _spread(items: Sequence[str], count: int) -> Sequence[str]:
-    """At most `count` items at even distances."""
-    return items[:: -(-len(items) // count)] if items else items

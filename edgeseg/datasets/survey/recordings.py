@@ -13,8 +13,8 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from edgeseg.datasets.files import Pair
-from edgeseg.datasets.similar import bits_between
 from edgeseg.datasets.splits import split_named
+from edgeseg.datasets.survey.similar import bits_between
 from edgeseg.stream.uri import natural_key
 
 Array = Any  # numpy.ndarray; numpy of Python 3.6 has no type stubs

@@ -7,8 +7,8 @@ https://github.com/AutoNUE/public-code (README.md, helpers/anue_labels.py, evalu
 from typing import Optional
 
 from edgeseg.datasets.base import Dataset
-from edgeseg.datasets.drives import DriveFolders, read_drives
 from edgeseg.datasets.labels import class_ids, mapped_ids
+from edgeseg.datasets.layouts.drives import DriveFolders, read_drives
 from edgeseg.palette import numbered
 
 # level3Id 0..25

@@ -8,8 +8,8 @@ import os
 from typing import Optional
 
 from edgeseg.datasets.base import Dataset
-from edgeseg.datasets.drives import DriveFolders, read_drives
 from edgeseg.datasets.labels import LabelDecoder, class_ids, mapped_ids
+from edgeseg.datasets.layouts.drives import DriveFolders, read_drives
 from edgeseg.palette import numbered
 
 # In the order of the train ids.

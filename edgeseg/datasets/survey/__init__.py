@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeseg.datasets.base import Dataset
 from edgeseg.datasets.files import Pair
-from edgeseg.datasets.recordings import Shared, shared_recordings
-from edgeseg.datasets.similar import NEAR, image_hash, nearest, scenes
+from edgeseg.datasets.survey.recordings import Shared, shared_recordings
+from edgeseg.datasets.survey.similar import NEAR, image_hash, nearest, scenes
 from edgeseg.errors import UsageError
 from edgeseg.opencv import single_threaded_opencv
 from edgeseg.palette import UNLABELED
@@ -28,7 +28,7 @@ class Look(NamedTuple):
     counts: Array  # (256,) int64 pixels by label, 255 is unlabelled
     picture: bytes  # digest of the pixels
     label: bytes  # digest of the labels
-    hash: bytes  # see edgeseg.datasets.similar
+    hash: bytes  # see edgeseg.datasets.survey.similar
 
 
 class Split:
@@ -61,7 +61,7 @@ class Split:
 
     @property
     def hashes(self) -> Array:
-        """(pairs, 32) uint8, see edgeseg.datasets.similar."""
+        """(pairs, 32) uint8, see edgeseg.datasets.survey.similar."""
         return np.frombuffer(b"".join(self._hashes), np.uint8).reshape(-1, 32)
 
 
@@ -86,7 +86,9 @@ class Survey(NamedTuple):
 
     dataset: Dataset
     splits: List[Split]
-    faults: List[UsageError]  # what training would stumble over: every faulty file, splits without labelled pixels
+    faults: List[
+        UsageError
+    ]  # what training would stumble over: every faulty file, splits without labels, too few classes
     copies: List[Copies]
     scenes: Dict[str, int]  # by split: images, where all that are chained by near-duplicates count as one
     leaks: List[Leak]
@@ -106,7 +108,7 @@ def survey(
     """
     groups = [(name, dataset.pairs(name)) for name in names]
     total = sum(len(pairs) for _, pairs in groups)
-    faults: List[UsageError] = []
+    faults: List[UsageError] = _classes_fault(dataset)
     splits = []
     done = 0
     with single_threaded_opencv(), ThreadPool(len(os.sched_getaffinity(0))) as pool:
@@ -148,6 +150,14 @@ def _second_fault(dataset: Dataset, pair: Pair, first: UsageError) -> List[Usage
         dataset.labels(pair.label)
     except UsageError as error:
         return [] if error.message == first.message else [error]
+    return []
+
+
+def _classes_fault(dataset: Dataset) -> List[UsageError]:
+    try:
+        dataset.require_several_classes()
+    except UsageError as error:
+        return [error]
     return []
 
 

@@ -8,8 +8,8 @@ from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from edgeseg.datasets.class_file import Legend, default_color
 from edgeseg.datasets.pixels import read_colours, read_ids, read_palette, unpacked
+from edgeseg.datasets.plain.class_file import Legend, default_color
 from edgeseg.errors import UsageError
 from edgeseg.palette import UNLABELED, Color, SegClass
 

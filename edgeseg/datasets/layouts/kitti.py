@@ -8,7 +8,7 @@ import os
 from typing import Optional
 
 from edgeseg.datasets.base import Dataset
-from edgeseg.datasets.cityscapes import CLASSES, label_ids
+from edgeseg.datasets.layouts.cityscapes import CLASSES, label_ids
 from edgeseg.datasets.listing import pairs_in
 from edgeseg.datasets.splits import block_splits
 from edgeseg.errors import UsageError

@@ -4,11 +4,10 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from edgeseg.datasets.base import Dataset
+from edgeseg.datasets.base import Dataset, spread
 from edgeseg.datasets.files import Pair
 from edgeseg.datasets.survey import Split, Survey
 from edgeseg.draw import Painter
-from edgeseg.frames import spread
 from edgeseg.opencv import load_cv2
 from edgeseg.palette import SegClass
 from edgeseg.stream.atomic import write_atomic

@@ -10,7 +10,7 @@ from typing import Optional
 
 from edgeseg.datasets.base import Dataset
 from edgeseg.datasets.labels import mapped_ids
-from edgeseg.datasets.listing import images_named, names_in, paired
+from edgeseg.datasets.listing import images_in, paired
 from edgeseg.datasets.pixels import read_first_channel
 from edgeseg.datasets.splits import block_splits
 from edgeseg.errors import UsageError
@@ -50,7 +50,7 @@ def open_synthia(root: str) -> Optional[Dataset]:
     folders = [os.path.join(root, "RGB"), os.path.join(root, "GT", "LABELS")]
     if not os.path.isdir(folders[1]):
         return None
-    images, labels = (images_named(names_in(folder), folder) for folder in folders)
+    images, labels = map(images_in, folders)
     if not images or not labels:
         raise UsageError("{} has no {}".format(root, "images in RGB" if labels else "labels in GT/LABELS"), _GET)
     ids = {c.id + 1: c.id for c in CLASSES}

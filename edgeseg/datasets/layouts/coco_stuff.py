@@ -7,8 +7,8 @@ import os
 from typing import Dict, Optional
 
 from edgeseg.datasets.base import Dataset
-from edgeseg.datasets.coco_stuff_classes import COCO_STUFF, NAMES
 from edgeseg.datasets.labels import mapped_ids
+from edgeseg.datasets.layouts.coco_stuff_classes import COCO_STUFF, NAMES
 from edgeseg.datasets.listing import images_named, names_in, paired
 from edgeseg.errors import UsageError
 

@@ -6,10 +6,10 @@ Zhou et al., CVPR 2017; http://sceneparsing.csail.mit.edu, https://github.com/CS
 import os
 from typing import Optional
 
-from edgeseg.datasets.ade20k_classes import ADE20K
 from edgeseg.datasets.base import Dataset
 from edgeseg.datasets.labels import mapped_ids
-from edgeseg.datasets.listing import images_named, names_in, paired
+from edgeseg.datasets.layouts.ade20k_classes import ADE20K
+from edgeseg.datasets.listing import images_in, paired
 
 _SPLITS = {"train": "training", "val": "validation"}
 _GET = "unpack ADEChallengeData2016.zip again (http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip)"
@@ -19,8 +19,7 @@ def open_ade20k(root: str) -> Optional[Dataset]:
     """Read images/{training,validation} and annotations/{training,validation} in `root`; None for another layout."""
     files = {}
     for split, folder in _SPLITS.items():
-        paths = [os.path.join(root, kind, folder) for kind in ("images", "annotations")]
-        files[split] = [images_named(names_in(path), path) for path in paths]
+        files[split] = [images_in(os.path.join(root, kind, folder)) for kind in ("images", "annotations")]
     # images/training is a folder that others have, too
     if not any(name.startswith("ADE_") for images, _ in files.values() for name in images):
         return None

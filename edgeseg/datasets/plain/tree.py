@@ -1,10 +1,9 @@
-"""Folders of images and labels of any depth, paired by the names of their files."""
+"""Images of a folder of any depth, and labels matched with them by the names of their files."""
 
 import os
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, List
 
-from edgeseg.datasets.files import is_image
-from edgeseg.errors import UsageError
+from edgeseg.datasets.listing import images_below, images_named
 from edgeseg.stream.uri import natural_key
 
 # What labels are called beyond their images, where all of them are
@@ -18,32 +17,13 @@ def image_tree(folder: str) -> Files:
 
     Raises UsageError for two files that differ only in their suffix.
     """
-    found: Files = {}
-    for key, path in _walk(folder, ""):
-        if key in found:
-            raise UsageError("{} and {} have the same base name".format(found[key], path), "keep one of them")
-        found[key] = path
+    found = images_named(images_below(folder), folder)
     return {key: found[key] for key in sorted(found, key=natural_key)}
 
 
 def holds_images(folder: str) -> bool:
     """Whether a folder or one below it holds an image file."""
-    return next(_walk(folder, ""), None) is not None
-
-
-def _walk(folder: str, prefix: str) -> Iterator[Tuple[str, str]]:
-    """Names and paths of the image files in a folder and below it."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UsageError("folder {} cannot be read: {}".format(folder, error.strerror), "check its permissions")
-    for entry in entries:
-        if entry.name.startswith((".", "__MACOSX")):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path, prefix + entry.name + "/")
-        elif is_image(entry.name):
-            yield prefix + os.path.splitext(entry.name)[0], entry.path
+    return next(images_below(folder), None) is not None
 
 
 def matched(images: Files, labels: Files) -> Files:
@@ -71,14 +51,3 @@ def _forms(labels: Files) -> List[Files]:
     """The labels by their names, and by the names without a suffix that all of them have."""
     common = [suffix for suffix in _SUFFIXES if all(key.endswith(suffix) for key in labels)]
     return [labels] + [{key[: -len(suffix)]: path for key, path in labels.items()} for suffix in common]
-
-
-def require_partners(images: Files, labels: Files, folders: Tuple[str, str]) -> None:
-    """Raise UsageError naming images without labels and labels without images."""
-    unpaired = sorted(set(images) ^ set(labels), key=natural_key)
-    if unpaired:
-        raise UsageError(
-            "{} file(s) of {} and {} have no partner: {}".format(len(unpaired), *folders, ", ".join(unpaired[:5])),
-            "an image and its label have the same base name; take files without a partner out of the folders, "
-            "or list the images to use in train.txt and val.txt",
-        )

@@ -17,7 +17,7 @@ import numpy as np
 from edgeseg.datasets.base import Dataset
 from edgeseg.datasets.files import Pair
 from edgeseg.datasets.labels import LabelDecoder, mapped_colours
-from edgeseg.datasets.listing import images_named, names_in, pairs_in
+from edgeseg.datasets.listing import images_in, pairs_in
 from edgeseg.datasets.pixels import Array, packed, read_colours
 from edgeseg.errors import UsageError
 from edgeseg.palette import CAMVID, UNLABELED, Color
@@ -109,7 +109,7 @@ def _by_folders(root: str) -> Dict[str, List[Pair]]:
     splits = {}
     for split in ("train", "val", "test"):
         images, labels = os.path.join(root, split), os.path.join(root, split + "_labels")
-        own = images_named(names_in(labels), labels, _LABEL_ENDING)
+        own = images_in(labels, _LABEL_ENDING)
         if os.path.isdir(images) and any(re.match(_IMAGE_NAME, name) for name in own):
             splits[split] = _pairs(images, labels)
     return splits

@@ -4,10 +4,10 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from edgeseg.datasets.class_json import parse_json
-from edgeseg.datasets.class_lines import FORMS_HELP, Entry, parse_lines
 from edgeseg.datasets.files import read_text
 from edgeseg.datasets.listing import names_in
+from edgeseg.datasets.plain.class_json import parse_json
+from edgeseg.datasets.plain.class_lines import FORMS_HELP, Entry, parse_lines
 from edgeseg.errors import UsageError
 from edgeseg.palette import UNLABELED, Color, SegClass, voc_color
 

@@ -1,0 +1,1 @@
+"""Folders of images and labels that people make themselves, and the files in which they list classes."""
