@@ -56,6 +56,7 @@ def read_card(path: Path) -> NetworkCard:
             content = json.loads(archive.read(CARD))
         spec = NetworkSpec(**content["spec"] | {"imgsz": tuple(content["spec"]["imgsz"])})
         classes = tuple(SegClass(c["id"], c["name"], tuple(c["color"])) for c in content["classes"])
+        content = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         return NetworkCard(**content | {"spec": spec, "classes": classes})
     except UNREADABLE as error:
         raise _foreign(path, error) from error

@@ -204,11 +204,10 @@ def test_live_line_is_rewritten_and_each_epoch_keeps_its_last(capsys):
 
 
 def test_result_for_people():
-    text = train._text(
-        {"val_miou": 0.625, "val_pixel_accuracy": 0.9, "val_iou": {"Sky": 0.91, "Pole": None}, "network": "n.keras"}
-    )
+    shares = {"val_miou": 0.625, "val_boundary_miou": 0.5, "val_pixel_accuracy": 0.9}
+    text = train._text({**shares, "val_iou": {"Sky": 0.91, "Pole": None}, "network": "n.keras"})
     assert text.splitlines() == [
-        "val mIoU  62.5 %   pixel accuracy  90.0 %",
+        "val mIoU  62.5 %   at class borders  50.0 %   pixel accuracy  90.0 %",
         "  Sky    91.0 %",
         "  Pole  -",
         "network  n.keras",
