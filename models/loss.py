@@ -4,8 +4,11 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from edgeseg.models.coarse import Meanings
 from edgeseg.models.recipe import Balance
 from edgeseg.palette import UNLABELED
+
+_NEVER = -1e4  # added to a log probability
 
 
 def class_weights(pixels: np.ndarray, balance: Balance) -> np.ndarray:
@@ -28,29 +31,36 @@ def class_weights(pixels: np.ndarray, balance: Balance) -> np.ndarray:
 class SegmentationLoss(keras.losses.Loss):  # type: ignore[misc]
     """Weighted cross-entropy + `jaccard` x (1 - soft IoU), unlabelled pixels left out of both.
 
+    A label that stands for several classes asks for the sum of their probabilities, and is left out of the second.
+
     The second term is the mean over the classes in the batch of 1 - sum(p*y) / sum(p + y - p*y)
     (Rahman and Wang 2016), so a pole counts as much as the road, as in the mIoU that is reported.
 
-    Labels (N, H, W) integer with 255 for unlabelled, logits (N, H, W, classes) float.
+    Labels (N, H, W) integer with 255 for unlabelled, weights by label value, logits (N, H, W, classes) float.
     """
 
-    def __init__(self, weights: np.ndarray, jaccard: float) -> None:
+    def __init__(self, weights: np.ndarray, jaccard: float, meanings: Meanings) -> None:
         super().__init__(name="segmentation_loss", reduction=None)
-        self.weights = weights
+        self.weights = np.append(weights, 0).astype(np.float32)  # by label value; the last one is unlabelled
+        self.meanings = np.pad(meanings.table, ((0, 1), (0, 0)))
+        self.has_sets = meanings.has_sets
         self.jaccard = jaccard
 
     def call(self, labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
-        classes = len(self.weights)
         labels = ops.cast(labels, "int32")
-        known = labels != UNLABELED
-        # one_hot gives zeros for ids outside 0..classes-1, which drops unlabelled pixels from all sums.
-        truth = ops.one_hot(ops.where(known, labels, -1), classes, dtype=logits.dtype)
+        labels = ops.where(labels == UNLABELED, len(self.weights) - 1, labels)
+        truth = ops.take(self.meanings, labels, axis=0)  # (N, H, W, classes): 1 for each that it may be
+        weight = ops.take(self.weights, labels, axis=0)
         log_p = ops.log_softmax(logits, axis=-1)
-        weighted = truth * ops.convert_to_tensor(self.weights)
-        cross_entropy = -ops.sum(weighted * log_p) / ops.maximum(ops.sum(weighted), 1.0)
+        if self.has_sets:
+            right = ops.logsumexp(log_p + ops.where(truth > 0, 0.0, _NEVER), axis=-1)
+        else:
+            right = ops.sum(truth * log_p, axis=-1)
+        cross_entropy = -ops.sum(weight * right) / ops.maximum(ops.sum(weight), 1.0)
         if not self.jaccard:
             return cross_entropy
-        p = ops.exp(log_p) * ops.expand_dims(ops.cast(known, logits.dtype), -1)
+        is_one = ops.cast(ops.sum(truth, axis=-1, keepdims=True) == 1, logits.dtype)
+        p, truth = ops.exp(log_p) * is_one, truth * is_one
         axes = (0, 1, 2)
         hit = ops.sum(p * truth, axis=axes)
         pixels = ops.sum(truth, axis=axes)

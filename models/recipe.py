@@ -30,6 +30,9 @@ class Recipe(NamedTuple):
     balance: Balance = "sqrt"
     jaccard: float = 0.5
     rare_crop: float = 0.5
+    also: str = ""  # a second dataset
+    also_classes: str = ""  # file that tells what its classes mean
+    also_share: float = 0.5  # of the images of a batch
     teacher: tuple[str, ...] = ()  # files of networks to learn from
     distill: float = 1.0  # weight of what they say
     holdout: str = ""  # training images whose name starts so are validated on instead of `val`
@@ -49,6 +52,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 10),
     "jaccard": (0, math.inf),
     "rare_crop": (0, 1),
+    "also_share": (0.01, 0.99),
     "distill": (0, math.inf),
     "seed": (0, math.inf),
 }
@@ -63,7 +67,10 @@ def check_recipe(recipe: Recipe) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {value} is out of range", f"give {span}")
     if frozen_prefixes(recipe.freeze) and "none" in recipe.candidates:
         raise UsageError(f"--freeze {recipe.freeze} keeps initial weights, and --init none has none", "leave out one")
-    if recipe.distill != Recipe._field_defaults["distill"] and not recipe.teacher:
+    usual = Recipe._field_defaults
+    if not recipe.also and (recipe.also_classes or recipe.also_share != usual["also_share"]):
+        raise UsageError("--also-classes and --also-share are for a second dataset; there is none", "add --also DIR")
+    if recipe.distill != usual["distill"] and not recipe.teacher:
         raise UsageError("--distill is the weight of what teachers say, and there is none", "add --teacher NETWORK")
     two_classes = NetworkSpec(recipe.network, recipe.width, recipe.imgsz, 2)
     check(two_classes)

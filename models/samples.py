@@ -17,6 +17,7 @@ import numpy as np
 from edgeseg.datasets import Dataset, Pair
 from edgeseg.errors import UsageError
 from edgeseg.models.augment import Augmentation, Sizes, augment, largest_used
+from edgeseg.models.coarse import Also, plain_meanings
 from edgeseg.models.store import READERS, Sample, Store
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -40,13 +41,17 @@ class TrainingSet:
         batch: int,
         augmentation: Augmentation,
         seed: int,
+        also: Also | None = None,
     ) -> None:
         dataset.require_several_classes()
-        self._store = Store(dataset, pairs, largest_used(sizes.imgsz, augmentation))
+        largest = largest_used(sizes.imgsz, augmentation)
+        self._store = Store(dataset, pairs, largest)
+        self._also = Store(also.dataset, also.pairs, largest) if also else None
         self._sizes = sizes
         self._augmentation = augmentation
         self._seed = seed
         self.batch = min(batch, len(pairs))
+        self._others = min(self.batch - 1, round(also.share * self.batch)) if also else 0  # of each batch
         self.pixels = self._store.pixels  # by class
         if not self.pixels.any():
             raise UsageError(
@@ -54,7 +59,8 @@ class TrainingSet:
                 f"label values must be 0 to {len(self.pixels) - 1}",
             )
         share = np.maximum(self.pixels, 1) / max(1, self.pixels.sum())
-        self._wanted = share**-0.5  # rarer classes are in the middle of more crops
+        meanings = also.meanings if also else plain_meanings(len(share))
+        self._wanted = meanings.spread(share**-0.5, share)  # rarer classes are in the middle of more crops
 
     def __len__(self) -> int:
         return len(self._store)
@@ -62,7 +68,7 @@ class TrainingSet:
     @property
     def steps(self) -> int:
         """Batches in an epoch; the last images of a shuffle that fill no batch wait for the next epoch."""
-        return len(self._store) // self.batch
+        return len(self._store) // (self.batch - self._others)
 
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
         """Batches (n, h, w, 3) float32 in [-1, 1] and (n, h/2, w/2) uint8, made one ahead in a thread."""
@@ -101,14 +107,18 @@ class TrainingSet:
                 thread.join()
 
     def _batch(self, pool: ThreadPool, epoch: int, step: int) -> Batch:
+        own = self.batch - self._others
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
 
-        def drawn(position: int) -> Sample:
-            rng = np.random.default_rng([self._seed, epoch, position])
-            image, label = self._store[order[position]]
+        def drawn(slot: int) -> Sample:
+            rng = np.random.default_rng([self._seed, epoch, step * self.batch + slot])
+            if self._also and slot >= own:
+                image, label = self._also[int(rng.integers(len(self._also)))]
+            else:
+                image, label = self._store[order[step * own + slot]]
             image, label = augment(image, label, self._sizes, self._wanted, rng, self._augmentation)
             y, x = rng.integers(LABEL_STEP, size=2)
             return image, label[y::LABEL_STEP, x::LABEL_STEP]
 
-        images, labels = zip(*pool.map(drawn, range(step * self.batch, (step + 1) * self.batch)), strict=True)
+        images, labels = zip(*pool.map(drawn, range(self.batch)), strict=True)
         return np.stack(images), np.stack(labels)

@@ -14,6 +14,7 @@ from edgeseg.errors import UsageError
 from edgeseg.models.augment import Augmentation, Sizes
 from edgeseg.models.average import WeightAverage, restore_batch_norm
 from edgeseg.models.checkpoint import FILE, Checkpoint, load_checkpoint, save_checkpoint, sole_user
+from edgeseg.models.coarse import open_also, plain_meanings
 from edgeseg.models.curves import write_curves
 from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import NetworkCard, save_network
@@ -94,7 +95,8 @@ class Run:
         sizes = Sizes(recipe.imgsz, recipe.crop)
         if len(train_pairs) > MANY_IMAGES:
             note(f"reading {len(train_pairs)} images")
-        self.samples = TrainingSet(dataset, train_pairs, sizes, recipe.batch, augmentation, recipe.seed)
+        self.also = open_also(recipe, dataset.classes)
+        self.samples = TrainingSet(dataset, train_pairs, sizes, recipe.batch, augmentation, recipe.seed, self.also)
         teachers = [Path(path) for path in recipe.teacher]
         self.teacher = Teacher(teachers, dataset.classes, recipe.crop, self.spec.stride) if teachers else None
         self.trainer = self._compile()
@@ -148,7 +150,9 @@ class Run:
         weights = class_weights(self.samples.pixels, recipe.balance)
         # Without jit JAX runs operation by operation; TensorFlow and PyTorch are quick without it.
         jit = keras.backend.backend() == "jax"
-        losses = [SegmentationLoss(weights, recipe.jaccard), DistillationLoss(recipe.distill)][: len(outputs)]
+        meanings = self.also.meanings if self.also else plain_meanings(len(weights))
+        weights = meanings.spread(weights, self.samples.pixels)
+        losses = [SegmentationLoss(weights, recipe.jaccard, meanings), DistillationLoss(recipe.distill)][: len(outputs)]
         trainer.compile(optimizer, losses, jit_compile=jit)
         optimizer.build(trainer.trainable_variables)
         return trainer
@@ -262,4 +266,7 @@ def _without_folders(recipe: Recipe) -> dict[str, Any]:
     teachers = [Path(path).name for path in recipe.teacher]
     names = [name_of(source) for source in recipe.candidates]
     init = names[0] if len(names) == 1 else names
-    return recipe._asdict() | {"data": Path(recipe.data).name, "init": init, "teacher": teachers}
+    files = {
+        name: Path(path).name for name, path in recipe._asdict().items() if name in ("data", "also", "also_classes")
+    }
+    return recipe._asdict() | files | {"init": init, "teacher": teachers}

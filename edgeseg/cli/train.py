@@ -46,6 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--balance", choices=("none", "sqrt", "log"), help="class weights by frequency (default sqrt)")
     add("--jaccard", type=float, metavar="X", help="weight of the soft IoU term of the loss (default 0.5)")
     add("--rare-crop", type=float, metavar="P", help="share of crops centred on a rare class (default 0.5)")
+    add("--also", metavar="DIR", help="a second dataset to train on, of other or coarser classes")
+    add("--also-classes", metavar="FILE.json", help="what its classes mean (default: those of the same name)")
+    add("--also-share", type=float, metavar="P", help="share of it in each batch (default 0.5)")
     add(
         "--teacher", nargs="+", metavar="NETWORK", help="also learn from these networks: .keras files, names of the zoo"
     )
@@ -96,8 +99,8 @@ def _recipe(args: argparse.Namespace) -> Any:
     given = {name: getattr(args, name) for name in Recipe._fields if getattr(args, name) is not None}
     given.update({name: tuple(given[name]) for name in ("imgsz", "crop") if name in given})
     # A run may be resumed from another folder, so its paths are absolute.
-    if "data" in given:
-        given["data"] = os.path.abspath(os.path.expanduser(given["data"]))
+    for name in {"data", "also", "also_classes"} & set(given):
+        given[name] = os.path.abspath(os.path.expanduser(given[name]))
     if "init" in given:
         sources = tuple(_whole_path(source) for source in given["init"])
         given["init"] = sources[0] if len(sources) == 1 else sources
@@ -137,11 +140,14 @@ def _network_file(name: str) -> str:
 def _check_early(recipe: Any, out: str, resume: bool) -> None:
     """What can be refused before the seconds that importing a framework takes."""
     from edgeseg.datasets import open_dataset
+    from edgeseg.models.coarse import open_also
     from edgeseg.models.recipe import check_recipe, split_pairs
     from edgeseg.models.weights import find_weights
 
     check_recipe(recipe)
-    split_pairs(open_dataset(recipe.data), recipe.holdout)
+    dataset = open_dataset(recipe.data)
+    split_pairs(dataset, recipe.holdout)
+    open_also(recipe, dataset.classes)
     for source in () if resume else recipe.candidates:
         find_weights(source, recipe.width)
     if not resume and os.path.isdir(out) and {"checkpoint.npz", "network.keras"} & set(os.listdir(out)):
