@@ -34,7 +34,7 @@ def test_wheel_matches_tree(wheel: Path) -> None:
     data = {"edgeseg/py.typed"} | {
         f"edgeseg/{p.relative_to(ROOT).as_posix()}"
         for p in (ROOT / "models" / "zoo").iterdir()
-        if p.suffix in (".keras", ".edgeseg", ".md")
+        if p.suffix in (".keras", ".edgeseg", ".md", ".json")
     }
     assert names - want == data
 
