@@ -55,7 +55,7 @@ def boundary_band(labels: Array, reach: int = BOUNDARY_PIXELS) -> Array:
     """(H, W) bool: labelled pixels with another class at most `reach` rows and columns away.
 
     The trimap of Kohli et al. (Robust Higher Order Potentials, IJCV 2009), a band around the borders of the true
-    classes; mean IoU in it as Chen et al. have it (DeepLab, arXiv 1412.7062, 5.2). DeepLab's band surrounds the void
+    classes; mean IoU in it as Chen et al. have it (DeepLab, arXiv 1412.7062). DeepLab's band surrounds the void
     lines that PASCAL VOC draws along borders. Here void is no class: where a class meets nothing but void there is no
     border, and pixels without a label are never counted.
     """
