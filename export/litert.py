@@ -1,6 +1,7 @@
 """Run a .tflite file on the PC, with the same interpreter and kernels as the `tflite` backend."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +13,7 @@ class ExportedNetwork:
     """An interpreter with its buffers. Use it from one thread."""
 
     def __init__(self, data: bytes) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise EnvironmentFault(f"LiteRT cannot be imported ({error})", "pip install 'edgeseg[export]'") from error
-        with quiet():  # it announces its delegate
-            try:
-                self._interpreter = Interpreter(model_content=data, num_threads=min(4, os.cpu_count() or 1))
-                self._interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise UsageError(f"LiteRT refuses the .tflite file: {error}", "export the network again") from error
+        self._interpreter = open_interpreter(data, min(4, os.cpu_count() or 1))
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
 
@@ -41,6 +33,21 @@ class ExportedNetwork:
     def real_logits(self, raw: np.ndarray) -> np.ndarray:
         """What raw logits stand for, float32."""
         return raw if raw.dtype == np.float32 else real_values(raw, self._output["quantization"])
+
+
+def open_interpreter(data: bytes, threads: int) -> Any:
+    """An interpreter with its tensors. Raises EnvironmentFault without LiteRT, UsageError where it refuses `data`."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise EnvironmentFault(f"LiteRT cannot be imported ({error})", "pip install 'edgeseg[export]'") from error
+    with quiet():  # it announces its delegate
+        try:
+            interpreter = Interpreter(model_content=data, num_threads=threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise UsageError(f"LiteRT refuses the .tflite file: {error}", "export the network again") from error
+    return interpreter
 
 
 def real_values(value: np.ndarray, quantisation: tuple[float, int]) -> np.ndarray:

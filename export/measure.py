@@ -3,13 +3,11 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from edgeseg.errors import EnvironmentFault
 from edgeseg.export import calibrate
-from edgeseg.export.quiet import quiet
+from edgeseg.export.litert import open_interpreter
 from edgeseg.export.tflite import to_int8_tflite
 from edgeseg.models.network import build
 from edgeseg.models.spec import NetworkSpec
@@ -44,7 +42,7 @@ def measure_ms(
     The files take turns, so that what else the machine does falls on all of them alike.
     Raises EnvironmentFault without LiteRT.
     """
-    interpreters = [_interpreter(data, threads) for data in files]
+    interpreters = [open_interpreter(data, threads) for data in files]
     times: list[list[float]] = [[] for _ in files]
     for number in range(_WARM_UP + rounds):
         if report:
@@ -54,14 +52,3 @@ def measure_ms(
             interpreter.invoke()
             row.append(1e3 * (time.perf_counter() - start))
     return [float(np.median(row[_WARM_UP:])) for row in times]
-
-
-def _interpreter(data: bytes, threads: int) -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise EnvironmentFault(f"LiteRT cannot be imported ({error})", "pip install 'edgeseg[export]'") from error
-    with quiet():  # it announces its delegate
-        interpreter = Interpreter(model_content=data, num_threads=threads)
-        interpreter.allocate_tensors()
-    return interpreter
