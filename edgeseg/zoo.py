@@ -12,6 +12,7 @@ from edgeseg.errors import UsageError
 
 DEFAULT = "fcn8-camvid"
 NETWORK_SUFFIX = ".keras"
+NETWORK_FILE = "network.keras"  # in the folder of a run of `edgeseg train`
 CARD = "edgeseg.json"  # the member of a .keras file that says what network it is
 
 _REINSTALL = "install the complete edgeseg again"
@@ -43,6 +44,15 @@ def zoo_names() -> List[str]:
 def zoo_network(name: str) -> Path:
     """The float network, NAME.keras. Raises UsageError for another name or an incomplete installation."""
     return _file(name, NETWORK_SUFFIX, _REINSTALL)
+
+
+def locate_network(text: str) -> Path:
+    """The float network of that name in the box, in that folder of `edgeseg train`, or that file; it may be absent.
+
+    Raises UsageError for an incomplete installation.
+    """
+    path = zoo_network(text) if text in zoo_names() else Path(os.path.expanduser(text))
+    return path / NETWORK_FILE if path.is_dir() else path
 
 
 def zoo_bundle(name: str = DEFAULT) -> Path:

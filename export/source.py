@@ -10,9 +10,7 @@ import keras
 from edgeseg.errors import UsageError
 from edgeseg.models.file import NetworkCard, load_network
 from edgeseg.models.network import build
-from edgeseg.models.zoo import zoo_names, zoo_network
-
-NETWORK_FILE = "network.keras"
+from edgeseg.zoo import NETWORK_FILE, locate_network, zoo_names
 
 
 class FloatNetwork(NamedTuple):
@@ -28,9 +26,7 @@ class FloatNetwork(NamedTuple):
 def open_network(text: str) -> FloatNetwork:
     """Load a network by zoo name, .keras file or folder of `edgeseg train`. Raises UsageError."""
     zoo_name = text if text in zoo_names() else None
-    path = zoo_network(text) if zoo_name else Path(text).expanduser()
-    if path.is_dir():
-        path = path / NETWORK_FILE
+    path = locate_network(text)
     if not path.is_file():
         raise UsageError(
             f"there is no network {text}: neither a file nor a name from the box",

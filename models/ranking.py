@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from edgeseg.datasets import Pair
+from edgeseg.datasets.base import spread
 from edgeseg.datasets.files import read_rgb
 from edgeseg.errors import UsageError
 from edgeseg.models.backbone import BN_EPSILON, STAGE_CHANNELS
@@ -71,8 +72,7 @@ def choose(candidates: Sequence[str], spec: NetworkSpec, pairs: Sequence[Pair]) 
 
 def sample(pairs: Sequence[Pair], size: tuple[int, int]) -> list[np.ndarray]:
     """Images of `pairs` at even distances, resized to `size`, (height, width)."""
-    chosen = np.linspace(0, len(pairs) - 1, min(SAMPLE, len(pairs))).round().astype(int)
-    return [resize(read_rgb(pairs[index].image), size) for index in chosen]
+    return [resize(read_rgb(pair.image), size) for pair in spread(pairs, SAMPLE)]
 
 
 def _measure(candidate: str, spec: NetworkSpec, images: Sequence[np.ndarray]) -> Ranked:

@@ -59,8 +59,8 @@ class TrainingSet:
                 f"label values must be 0 to {len(self.pixels) - 1}",
             )
         share = np.maximum(self.pixels, 1) / max(1, self.pixels.sum())
-        meanings = also.meanings if also else plain_meanings(len(share))
-        self._wanted = meanings.spread(share**-0.5, share)  # rarer classes are in the middle of more crops
+        self.meanings = also.meanings if also else plain_meanings(len(share))  # of the label values in batches
+        self._wanted = self.meanings.spread(share**-0.5, share)  # rarer classes are in the middle of more crops
 
     def __len__(self) -> int:
         return len(self._store)

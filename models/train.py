@@ -14,7 +14,7 @@ from edgeseg.errors import UsageError
 from edgeseg.models.augment import Augmentation, Sizes
 from edgeseg.models.average import WeightAverage, restore_batch_norm
 from edgeseg.models.checkpoint import FILE, Checkpoint, load_checkpoint, save_checkpoint, sole_user
-from edgeseg.models.coarse import open_also, plain_meanings
+from edgeseg.models.coarse import open_also
 from edgeseg.models.curves import write_curves
 from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import NetworkCard, save_network
@@ -28,10 +28,10 @@ from edgeseg.models.spec import NetworkSpec
 from edgeseg.models.teacher import Teacher
 from edgeseg.models.transfer import transfer_text
 from edgeseg.models.weights import images_seen, load_into, name_of, read_weights
+from edgeseg.zoo import NETWORK_FILE
 
 __all__ = ["Progress", "Recipe", "Run", "split_pairs", "train"]
 
-NETWORK_FILE = "network.keras"
 MANY_IMAGES = 1000  # take long enough to read that a user wonders
 EVALUATIONS = 20  # on the validation split, over a whole run
 BN_BATCHES = 100  # forward passes that re-estimate the BatchNorm statistics at the end
@@ -95,8 +95,8 @@ class Run:
         sizes = Sizes(recipe.imgsz, recipe.crop)
         if len(train_pairs) > MANY_IMAGES:
             note(f"reading {len(train_pairs)} images")
-        self.also = open_also(recipe, dataset.classes)
-        self.samples = TrainingSet(dataset, train_pairs, sizes, recipe.batch, augmentation, recipe.seed, self.also)
+        also = open_also(recipe, dataset.classes)
+        self.samples = TrainingSet(dataset, train_pairs, sizes, recipe.batch, augmentation, recipe.seed, also)
         teachers = [Path(path) for path in recipe.teacher]
         self.teacher = Teacher(teachers, dataset.classes, recipe.crop, self.spec.stride) if teachers else None
         self.trainer = self._compile()
@@ -138,7 +138,13 @@ class Run:
         logits = keras.layers.UpSampling2D(self.spec.stride // LABEL_STEP, interpolation="bilinear")(
             self.learner.output
         )
-        outputs = [logits, self.learner.output] if self.teacher else [logits]
+        weights = class_weights(self.samples.pixels, recipe.balance)
+        meanings = self.samples.meanings
+        weights = meanings.spread(weights, self.samples.pixels)
+        outputs, losses = [logits], [SegmentationLoss(weights, recipe.jaccard, meanings)]
+        if self.teacher:
+            outputs.append(self.learner.output)
+            losses.append(DistillationLoss(recipe.distill))
         trainer = keras.Model(self.learner.input, outputs)
         total = recipe.epochs * self.samples.steps
         warmup = min(self.samples.steps, total // 10)
@@ -147,12 +153,8 @@ class Run:
         )
         optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, global_clipnorm=5.0)
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        weights = class_weights(self.samples.pixels, recipe.balance)
         # Without jit JAX runs operation by operation; TensorFlow and PyTorch are quick without it.
         jit = keras.backend.backend() == "jax"
-        meanings = self.also.meanings if self.also else plain_meanings(len(weights))
-        weights = meanings.spread(weights, self.samples.pixels)
-        losses = [SegmentationLoss(weights, recipe.jaccard, meanings), DistillationLoss(recipe.distill)][: len(outputs)]
         trainer.compile(optimizer, losses, jit_compile=jit)
         optimizer.build(trainer.trainable_variables)
         return trainer
@@ -266,7 +268,5 @@ def _without_folders(recipe: Recipe) -> dict[str, Any]:
     teachers = [Path(path).name for path in recipe.teacher]
     names = [name_of(source) for source in recipe.candidates]
     init = names[0] if len(names) == 1 else names
-    files = {
-        name: Path(path).name for name, path in recipe._asdict().items() if name in ("data", "also", "also_classes")
-    }
+    files = {name: Path(getattr(recipe, name)).name for name in ("data", "also", "also_classes")}
     return recipe._asdict() | files | {"init": init, "teacher": teachers}

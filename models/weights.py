@@ -13,7 +13,7 @@ from edgeseg.models.checkpoint import UNREADABLE
 from edgeseg.models.slicing import SCORE, Arrays
 from edgeseg.models.spec import Geometry
 from edgeseg.models.transfer import ABSENT, Transfer, arrays_of, copy_weights
-from edgeseg.zoo import zoo_names, zoo_network
+from edgeseg.zoo import NETWORK_FILE, locate_network, zoo_names
 
 if TYPE_CHECKING:
     import keras
@@ -44,7 +44,6 @@ KNOWN = {
     "aea2f5de476fdd45f889e7918e75309e0a36a9006e1b3466fa487a4904dee151": Known("same", IMAGENET + VOC_AUGMENTED),
 }
 
-NETWORK_FILE = "network.keras"  # in the folder of a run
 TRUNK_PREFIXES = ("Conv1", "bn_Conv1", "expanded_conv", "block_")
 BACKBONE_PREFIXES = (*TRUNK_PREFIXES, "Conv_1")
 
@@ -86,9 +85,7 @@ def find_weights(init: str, width: float, weights_dir: Path | None = None) -> Pa
         return None
     if init == "imagenet":
         return _imagenet_file(width, weights_dir)
-    path = zoo_network(init) if init in zoo_names() else Path(init).expanduser()
-    if path.is_dir():
-        path = path / NETWORK_FILE
+    path = locate_network(init)
     if not path.is_file():
         raise UsageError(
             f"initial weights {path} do not exist",

@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         recipe = _recipe(args)
     _check_early(recipe, args.out, args.resume)
     import_keras()
-    from edgeseg.models.train import NETWORK_FILE, train
+    from edgeseg.models.train import train
+    from edgeseg.zoo import NETWORK_FILE
 
     show = _Live() if sys.stderr.isatty() else _Log()
     try:
@@ -125,10 +126,10 @@ def _whole_path(source: str) -> str:
 
 
 def _network_file(name: str) -> str:
-    """Path of a network of the zoo, or of the file with that name. Raises UsageError where there is none."""
-    from edgeseg.zoo import zoo_names, zoo_network
+    """Whole path of what `locate_network` finds. Raises UsageError where there is none."""
+    from edgeseg.zoo import locate_network, zoo_names
 
-    path = str(zoo_network(name)) if name in zoo_names() else os.path.abspath(os.path.expanduser(name))
+    path = os.path.abspath(str(locate_network(name)))
     if not os.path.isfile(path):
         raise UsageError(
             "there is no network {}".format(path),

@@ -86,9 +86,7 @@ class Survey(NamedTuple):
 
     dataset: Dataset
     splits: List[Split]
-    faults: List[
-        UsageError
-    ]  # what training would stumble over: every faulty file, splits without labels, too few classes
+    faults: List[UsageError]  # what training would stumble over: faulty files, splits without labels, too few classes
     copies: List[Copies]
     scenes: Dict[str, int]  # by split: images, where all that are chained by near-duplicates count as one
     leaks: List[Leak]
