@@ -19,6 +19,7 @@ from edgeseg.models.curves import write_curves
 from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import NetworkCard, save_network
 from edgeseg.models.freeze import freeze
+from edgeseg.models.fused_norm import fuse_batch_norm
 from edgeseg.models.loss import DistillationLoss, SegmentationLoss, class_weights
 from edgeseg.models.network import build
 from edgeseg.models.ranking import Ranked, choose, ranking_text
@@ -115,6 +116,7 @@ class Run:
         keras.utils.set_random_seed(recipe.seed)
         self.network = build(self.spec)
         self.learner = build(self.spec._replace(imgsz=recipe.crop))
+        fuse_batch_norm(self.learner)
         if self.ranking:
             note(ranking_text(self.ranking))
         if self.initial:
