@@ -21,9 +21,10 @@ BN_EPSILON = 1e-3
 class Features(NamedTuple):
     """The taps that a segmentation head reads: widest layer before each change of resolution.
 
-    Shapes (N, H/s, W/s, C), with C at width 1.0: stride8 192, stride16 576, stride32 1280.
+    Shapes (N, H/s, W/s, C), with C at width 1.0: stride4 144, stride8 192, stride16 576, stride32 1280.
     """
 
+    stride4: KerasTensor
     stride8: KerasTensor
     stride16: KerasTensor
     stride32: KerasTensor
@@ -69,7 +70,7 @@ def mobilenet_v2(image: KerasTensor, width: float, geometry: Geometry) -> Featur
             block += 1
     last = scaled_channels(1280, max(1.0, width))
     stride32 = conv_bn_relu(x, last, 1, "Conv_1", "Conv_1_bn", "out_relu")
-    return Features(expanded[6], expanded[13], stride32)
+    return Features(expanded[3], expanded[6], expanded[13], stride32)
 
 
 def _inverted_residual(

@@ -13,6 +13,7 @@ from edgeseg.models.backbone import Features, bn_relu, conv_bn_relu
 from edgeseg.models.spec import Upsampling
 
 HEAD_CHANNELS = 128
+DETAIL_CHANNELS = 64  # at stride 4, where each costs four times as much as at stride 8
 
 
 def fcn_logits(features: Features, classes: int, stride: int, upsampling: Upsampling) -> KerasTensor:
@@ -37,13 +38,17 @@ def decode(x: KerasTensor, features: Features, classes: int, stride: int, upsamp
             break
         x = add_skip(_upsample2(x, upsampling, f"up{scale}"), tap, scale)
         x = _separable(x, 3, f"refine{scale}")
+    if stride == 4:
+        x = conv_bn_relu(x, DETAIL_CHANNELS, 1, "reduce4", "reduce4_BN", "reduce4_relu")
+        x = add_skip(_upsample2(x, upsampling, "up4"), features.stride4, 4)
+        x = _separable(x, 3, "refine4")
     return layers.Conv2D(classes, 1, name="score")(x)
 
 
 def add_skip(x: KerasTensor, tap: KerasTensor, scale: int) -> KerasTensor:
     """The sum of `x` and a projection of `tap`, both at stride `scale`."""
     skip = f"skip{scale}"
-    projection = conv_bn_relu(tap, HEAD_CHANNELS, 1, skip, skip + "_BN", skip + "_relu")
+    projection = conv_bn_relu(tap, x.shape[-1], 1, skip, skip + "_BN", skip + "_relu")
     return layers.Add(name=f"fuse{scale}")([x, projection])
 
 
@@ -51,7 +56,7 @@ def _separable(x: KerasTensor, kernel: int, name: str) -> KerasTensor:
     depthwise, pointwise = name + "_depthwise", name + "_pointwise"
     x = layers.DepthwiseConv2D(kernel, padding="same", use_bias=False, name=depthwise)(x)
     x = bn_relu(x, depthwise + "_BN", depthwise + "_relu")
-    return conv_bn_relu(x, HEAD_CHANNELS, 1, pointwise, pointwise + "_BN", pointwise + "_relu")
+    return conv_bn_relu(x, x.shape[-1], 1, pointwise, pointwise + "_BN", pointwise + "_relu")
 
 
 def _upsample2(x: KerasTensor, upsampling: Upsampling, name: str) -> KerasTensor:

@@ -23,7 +23,7 @@ ARCHITECTURES = {
     "fcn32": Architecture(32, "FCN-32s (Long et al. 2015) on MobileNetV2"),
     "fcn16": Architecture(16, "FCN-16s (Long et al. 2015) on MobileNetV2"),
     "fcn8": Architecture(8, "FCN-8s (Long et al. 2015) on MobileNetV2"),
-    "spp": Architecture(8, "SPP (He et al. 2014) with the skips of FCN-8s, on MobileNetV2", smallest=64),
+    "spp": Architecture(4, "SPP (He et al. 2014) with skips of strides 16, 8 and 4, on MobileNetV2", smallest=64),
 }
 
 

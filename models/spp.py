@@ -1,5 +1,7 @@
 """Spatial pyramid pooling (He, Zhang, Ren, Sun, ECCV 2014, arXiv 1406.4729) in front of the decoder of FCN-8s.
 
+The decoder goes one skip further than FCN-8s, to stride 4: the pyramid adds what is far, the skip what is thin.
+
 The context features at stride 32 are averaged over the whole picture, over its 2x2 quarters and over 4x4 bins: the
 21 bins of the paper. A projection of the three levels is added to every cell, like another skip. Context at several
 scales for every cell is the idea of PSPNet (Zhao et al. 2017, arXiv 1612.01105), whose ablation (table 1) finds
@@ -31,11 +33,11 @@ OVERSAMPLING = 4  # how much finer than the map the grid becomes before it is sa
 
 
 def spp_logits(features: Features, classes: int, upsampling: Upsampling) -> KerasTensor:
-    """Logits (N, H/8, W/8, classes). `upsampling` is that of the decoder; the pyramid's own resizes are bilinear."""
+    """Logits (N, H/4, W/4, classes). `upsampling` is that of the decoder; the pyramid's own resizes are bilinear."""
     x = context(features)
     pyramid = conv_bn_relu(bins(x), CONTEXT_CHANNELS, 1, "pyramid", "pyramid_BN", "pyramid_relu")
     x = add_skip(x, spread(pyramid, x.shape[1:3]), 32)
-    return decode(x, features, classes, 8, upsampling)
+    return decode(x, features, classes, 4, upsampling)
 
 
 def bins(x: KerasTensor) -> KerasTensor:

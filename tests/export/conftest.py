@@ -83,7 +83,7 @@ def _fitted(build: Callable[[], Any], architecture: str, folder: Path, data: Pat
 
     keras.utils.set_random_seed(3)
     network = build()
-    batch, labels = _examples()
+    batch, labels = _examples(HEIGHT // network.output_shape[1])
     restore_batch_norm(network, [batch], 1)
     _fit_last_layer(network, batch, labels)
     spec = NetworkSpec(architecture, 0.35, (HEIGHT, WIDTH), len(CAMVID))
@@ -92,11 +92,11 @@ def _fitted(build: Callable[[], Any], architecture: str, folder: Path, data: Pat
     return folder / "network.keras"
 
 
-def _examples() -> tuple[np.ndarray, np.ndarray]:
-    """Float images (64, 64, 96, 3) in -1..1 and the labels of their cells (64, 8, 12)."""
+def _examples(stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Float images (64, 64, 96, 3) in -1..1 and the labels of their cells (64, 64 / stride, 96 / stride)."""
     rng = np.random.default_rng(2)
     images, labels = (np.stack(group) for group in zip(*(street(rng) for _ in range(64)), strict=True))
-    return images.astype(np.float32) / 127.5 - 1, labels[:, 4::8, 4::8]
+    return images.astype(np.float32) / 127.5 - 1, labels[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
 def small_network(imgsz=(HEIGHT, WIDTH)):
@@ -112,7 +112,7 @@ def small_network(imgsz=(HEIGHT, WIDTH)):
 
 
 def trained_spp():
-    """The whole head of SPP, on taps of stride 8, 16 and 32. Through so many random layers a fit is not enough."""
+    """The whole head of SPP, on taps of stride 4 to 32. Through so many random layers a fit is not enough."""
     import keras
     from keras import layers
 
@@ -120,14 +120,14 @@ def trained_spp():
     from edgeseg.models.spp import spp_logits
 
     image, x = _stem((HEIGHT, WIDTH))
-    taps = []
+    taps = [x]
     for scale in (8, 16, 32):
         x = _norm(x, layers.Conv2D(64, 3, 2, padding="same", use_bias=False, name=f"conv{scale}"))
         taps.append(x)
     network = keras.Model(image, spp_logits(Features(*taps), len(CAMVID), "bilinear"))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=VOID)
     network.compile(keras.optimizers.Adam(3e-3), loss)
-    network.fit(*_examples(), batch_size=16, epochs=15, verbose=0)
+    network.fit(*_examples(4), batch_size=16, epochs=15, verbose=0)
     return network
 
 

@@ -34,7 +34,7 @@ def test_candidates_are_of_the_data_s_shape_and_none_is_larger():
     sizes = {spec.imgsz for spec in specs}
     assert max(sizes) == (352, 480) and (224, 320) in sizes
     assert all(abs(h / w / (3 / 4) - 1) < 0.13 and min(h / 360, w / 480) >= 0.25 for h, w in sizes)
-    assert specs[0] == NetworkSpec("fcn8", 1.4, (352, 480), 11)
+    assert specs[0] == NetworkSpec("spp", 1.4, (352, 480), 11)
     assert [spec.architecture for spec in specs] == sorted((s.architecture for s in specs), key=NETWORKS.index)
     (only,) = candidates((20, 20), 3, Fixed("spp"), [1.0])
     assert only.spec.imgsz == (64, 64)

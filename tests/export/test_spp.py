@@ -118,7 +118,7 @@ def test_float_and_int8_onnx_obey_every_rule(network, images):
         model = to_onnx(changed, "spp")
         assert check_onnx(model.SerializeToString(), oldest) == []
     kinds = Counter(node.op_type for node in model.graph.node)
-    assert kinds["Resize"] == 7 and kinds["AveragePool"] == 4 and kinds["Concat"] == 1
+    assert kinds["Resize"] == 8 and kinds["AveragePool"] == 4 and kinds["Concat"] == 1
 
 
 def test_a_dla_runs_all_but_the_wide_poolings():
@@ -135,12 +135,12 @@ def test_export(spp, workshop, tmp_path, target, precision):
     out = tmp_path / "spp.edgeseg"
     export_bundle(ExportRequest(str(spp), out, target, precision, str(workshop.data)), lambda text: None)
     manifest = json.loads(read_bundle(str(out)).manifest.to_json())
-    assert manifest["network"]["architecture"] == "spp" and manifest["network"]["stride"] == 8
+    assert manifest["network"]["architecture"] == "spp" and manifest["network"]["stride"] == 4
     assert manifest["parity"]["agreement"] >= manifest["parity"]["agreement_required"]
     assert manifest["accuracy"]["miou"] > 0.5
 
 
-def test_it_costs_what_fcn8_costs():
+def test_it_costs_little_more_than_fcn8():
     spp, fcn8 = (cost_of(build((352, 480), 1.0, name)) for name in ("spp", "fcn8"))
-    assert fcn8.macs < spp.macs < 1.05 * fcn8.macs
+    assert fcn8.macs < spp.macs < 1.15 * fcn8.macs
     assert fcn8.parameters < spp.parameters < 1.1 * fcn8.parameters
