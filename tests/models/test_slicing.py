@@ -112,7 +112,7 @@ def test_channels_that_are_read_most_are_kept_in_their_order() -> None:
 @pytest.mark.parametrize("classes", [2, 4])
 def test_classes_are_not_cut(classes: int) -> None:
     wide, narrow = build(SPEC), build(SPEC._replace(width=0.35, classes=classes))
-    assert copy_weights(narrow, arrays_of(wide)).fresh == {"score": f"other shape: 1x1x128x3, not 1x1x128x{classes}"}
+    assert copy_weights(narrow, arrays_of(wide)).fresh == {"score": f"other shape: 1x1x64x3, not 1x1x64x{classes}"}
 
 
 def test_arrays_that_disagree_are_left_whole() -> None:

@@ -55,14 +55,15 @@ def test_another_architecture_and_other_classes(initial: InitialWeights) -> None
     network = build(SPEC._replace(architecture="spp", upsampling="learned"))
     before = arrays_of(network)
     transfer = load_into(network, initial, ["road", "tree", "snow"])
-    new = ["pyramid", "pyramid_BN", "skip32", "skip32_BN", "up16", "up8"]
+    mixed = ["pyramid", "skip32", "reduce4", "skip4", "refine4_depthwise", "refine4_pointwise"]
+    new = [*mixed, *(name + "_BN" for name in mixed), "up16", "up8", "up4"]
     assert transfer.fresh == dict.fromkeys(new, "absent") | {"score": "other classes"}
     for name, array in arrays_of(network).items():
         layer = name.split("/")[0]
         assert np.array_equal(array, (before if layer in transfer.fresh else initial.arrays)[name]), name
     text = transfer_text(initial.source, transfer)
-    assert f"street/network.keras: {len(transfer.copied)} of {len(transfer.copied) + 7} layers copied\n" in text
-    assert "new start (absent): pyramid, skip32, up16, up8\n" in text
+    assert f"street/network.keras: {len(transfer.copied)} of {len(transfer.copied) + len(new) + 1} layers copied\n" in text
+    assert "new start (absent): pyramid, skip32, up16, up8, reduce4, skip4, up4, refine4_depthwise, " in text
     assert "new start (other classes): score" in text
 
 
