@@ -66,6 +66,11 @@ class TrainingSet:
         return len(self._store)
 
     @property
+    def images(self) -> int:
+        """How many there are of both datasets."""
+        return len(self._store) + len(self._also or ())
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch; the last images of a shuffle that fill no batch wait for the next epoch."""
         return len(self._store) // (self.batch - self._others)

@@ -258,7 +258,7 @@ class Run:
             init=f"{self.initial.source} sha256:{self.initial.sha256}" if self.initial else "random",
             figures=figures,
             teachers=self.teacher.sources if self.teacher else (),
-            images=images_seen(self.initial, len(self.samples)),
+            images=images_seen(self.initial, self.samples.images),
             ranking=tuple(row._asdict() | {"init": name_of(row.init)} for row in self.ranking),
         )
         save_network(self.out / NETWORK_FILE, self.network, card)

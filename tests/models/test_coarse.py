@@ -127,6 +127,8 @@ def test_a_network_is_trained_on_both(streets: Path, coarse: Path, meanings: Pat
     card = load_network(out / "network.keras")[1]
     assert (card.recipe["also"], card.recipe["also_classes"]) == ("coarse", "meanings.json")
     assert [c.name for c in card.classes] == [c.name for c in CAMVID]
+    own, others = (len(open_dataset(str(folder)).pairs("train")) for folder in (streets, coarse))
+    assert card.images == own + others
 
 
 def test_its_options_need_a_second_dataset(streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
