@@ -12,7 +12,9 @@ def _network() -> keras.Model:
     norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name="norm")
     frozen = keras.layers.BatchNormalization(name="frozen")
     network = keras.Model(image, frozen(norm(image)))
-    network.get_layer("norm").set_weights([np.array(v, np.float32) for v in ([1, 2, 3], [0, 1, 2], [0, 1, 0], [1, 2, 1])])
+    network.get_layer("norm").set_weights(
+        [np.array(v, np.float32) for v in ([1, 2, 3], [0, 1, 2], [0, 1, 0], [1, 2, 1])]
+    )
     frozen.trainable = False
     return network
 

@@ -62,7 +62,8 @@ def test_another_architecture_and_other_classes(initial: InitialWeights) -> None
         layer = name.split("/")[0]
         assert np.array_equal(array, (before if layer in transfer.fresh else initial.arrays)[name]), name
     text = transfer_text(initial.source, transfer)
-    assert f"street/network.keras: {len(transfer.copied)} of {len(transfer.copied) + len(new) + 1} layers copied\n" in text
+    total = len(transfer.copied) + len(new) + 1
+    assert f"street/network.keras: {len(transfer.copied)} of {total} layers copied\n" in text
     assert "new start (absent): pyramid, skip32, up16, up8, reduce4, skip4, up4, refine4_depthwise, " in text
     assert "new start (other classes): score" in text
 
