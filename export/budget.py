@@ -3,7 +3,7 @@
 Of what fits, the candidate is taken that is expected to lose least:
 
 1. The finest output stride: 8 saves 13 % of the computation of SPP at width 1.0 (24 % at 0.35), and loses details for
-   good: the labels of CamVid val, averaged over cells of 4, 8, 16, 32 pixels and interpolated back, still have 93.2, 85.0,
+   good: labels of CamVid val, averaged over cells of 4, 8, 16, 32 pixels and interpolated back, still have 93.2, 85.0,
    75.5 and 63.6 % mIoU; poles 62, 17, 1 and 0 %.
 2. Then the least expected loss, 6 (1 / width - 1) + 10 (1 / scale - 1) points, where scale is the side of the network's
    input over that of the data's images. Both terms grow faster the more one multiplier alone is turned down, so width
