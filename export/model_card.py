@@ -10,7 +10,7 @@ from edgeseg.metrics import BOUNDARY_PIXELS
 from edgeseg.models.file import NetworkCard
 from edgeseg.models.recipe import Recipe
 from edgeseg.models.spec import ARCHITECTURES
-from edgeseg.zoo import ZooNetwork
+from edgeseg.zoo import NETWORK_FILE, ZooNetwork
 
 NOTES = "<!-- Written by hand: scripts/zoo writes all above this line anew, and keeps what is below. -->\n"
 
@@ -77,8 +77,13 @@ def train_command(recipe: dict[str, Any], out: str) -> str:
     for name, value in recipe.items():
         default = recipe["imgsz"] if name == "crop" else Recipe._field_defaults.get(name)
         if name in _SHOWN or _listed(value) != _listed(default):
-            words += ["--" + name.replace("_", "-"), *(shlex.quote(str(v)) for v in _listed(value))]
+            words += ["--" + name.replace("_", "-"), *(shlex.quote(_argument(v)) for v in _listed(value))]
     return " ".join([*words, "-o", out])
+
+
+def _argument(value: Any) -> str:
+    """The network of a run is in the folder of runs, as this one will be."""
+    return f"runs/{value}" if str(value).endswith("/" + NETWORK_FILE) else str(value)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from edgeseg.errors import UsageError
 from edgeseg.models.file import load_network
 from edgeseg.models.network import build
+from edgeseg.models.weights import name_of
 from edgeseg.palette import SegClass
 
 
@@ -27,7 +28,9 @@ class Teacher:
             network.name = f"teacher{number}"  # two of one architecture would share its name
         votes = [_resized(keras.ops.softmax(network(image)), size) for network in networks]
         self._network = keras.Model(image, keras.layers.average(votes) if len(votes) > 1 else votes[0])
-        self.sources = tuple(f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths)
+        self.sources = tuple(
+            f"{name_of(path)} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths
+        )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Probabilities (n, h/stride, w/stride, classes) float32 for images (n, h, w, 3) in [-1, 1]."""

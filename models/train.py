@@ -267,7 +267,7 @@ class Run:
 
 def _without_folders(recipe: Recipe) -> dict[str, Any]:
     """The recipe for other machines: files by name."""
-    teachers = [Path(path).name for path in recipe.teacher]
+    teachers = [name_of(path) for path in recipe.teacher]
     names = [name_of(source) for source in recipe.candidates]
     init = names[0] if len(names) == 1 else names
     files = {name: Path(getattr(recipe, name)).name for name in ("data", "also", "also_classes")}

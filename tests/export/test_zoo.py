@@ -96,6 +96,10 @@ def test_the_command_gives_the_recipe_again():
     assert args["out"] == "runs/x"
     assert "--crop" not in train_command(recipe._replace(crop=(224, 320))._asdict(), "x")
     assert "--batch" not in told
+    after = train_command(
+        recipe._replace(init="wide/network.keras", teacher=("a/network.keras", "b.keras"))._asdict(), "x"
+    )
+    assert "--init runs/wide/network.keras" in after and "--teacher runs/a/network.keras b.keras" in after
 
 
 @pytest.mark.parametrize("network", zoo.zoo_networks(), ids=lambda network: network.name)
