@@ -14,6 +14,7 @@ import pytest
 
 from edgeseg.palette import CAMVID
 from edgeseg.stream.pattern import PatternSource
+from edgeseg.zoo import zoo_networks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -153,3 +154,14 @@ def test_the_containers_are_built_and_run_as_their_dockerfiles_say() -> None:
     found = re.findall(r"`(docker (?:build|run) [^`]+)`", README)
     assert [sum(command in text for command in found) for text in (jetson, coral)] == [1, 2] and len(found) == 3
     assert all(f"AS base-{name}\n" in jetson for name in ("r32.7", "r35", "r36"))
+
+
+def test_figures_of_the_box_are_those_of_its_files() -> None:
+    def percent(figures: dict[str, float] | None, key: str) -> str:
+        return f"{100 * figures[key]:.1f}" if figures else "-"
+
+    rows = {re.findall(r"`(.*?)`", row)[0]: row.split(" | ")[4:7] for row in re.findall(r"^\| \[`.*$", README, re.M)}
+    for network in zoo_networks():
+        figures = [percent(network.accuracy, "miou"), percent(network.accuracy, "boundary_miou")]
+        assert rows.pop(network.name) == [*figures, percent(network.int8, "miou")]
+    assert not rows
