@@ -25,7 +25,7 @@ def network(stride):
     keras.utils.set_random_seed(1)
     image = keras.Input((*SIZE, 3), name="image")
     x = keras.layers.AveragePooling2D(4)(image)
-    taps = []
+    taps = [x]
     for scale in (8, 16, 32):
         x = keras.layers.AveragePooling2D(2)(conv_bn_relu(x, 32, 1, f"conv{scale}", f"norm{scale}", f"relu{scale}"))
         taps.append(x)
