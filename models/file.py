@@ -54,7 +54,8 @@ def read_card(path: Path) -> NetworkCard:
     try:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read(CARD))
-        spec = NetworkSpec(**content["spec"] | {"imgsz": tuple(content["spec"]["imgsz"])})
+        spec = NetworkSpec(**content["spec"])
+        spec = spec._replace(imgsz=tuple(spec.imgsz), channels=tuple((name, count) for name, count in spec.channels))
         classes = tuple(SegClass(c["id"], c["name"], tuple(c["color"])) for c in content["classes"])
         content = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         return NetworkCard(**content | {"spec": spec, "classes": classes})

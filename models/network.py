@@ -26,4 +26,15 @@ def build(spec: NetworkSpec) -> keras.Model:
         logits = spp_logits(features, spec.classes, spec.upsampling)
     else:
         logits = fcn_logits(features, spec.classes, spec.stride, spec.upsampling)
-    return keras.Model(image, logits, name=spec.architecture)
+    network = keras.Model(image, logits, name=spec.architecture)
+    return with_channels(network, dict(spec.channels)) if spec.channels else network
+
+
+def with_channels(network: keras.Model, channels: dict[str, int]) -> keras.Model:
+    """The same network, with random weights, and another number of outputs in the convolutions that are named."""
+    config = network.get_config()
+    for layer in config["layers"]:
+        layer.pop("build_config", None)  # the shapes of the weights that the layer had
+        if layer["name"] in channels:
+            layer["config"]["filters"] = channels[layer["name"]]
+    return keras.Model.from_config(config)

@@ -43,23 +43,29 @@ def slice_weights(network: "keras.Model", arrays: Arrays) -> Arrays:
     width 0.3 the first block has a residual connection that wider networks lack, so its group is not cut.)
     """
     axes = [axis for axis in channel_axes(network) if axis.key in arrays and arrays[axis.key].ndim > axis.axis]
-    wide = _channels_of(axes, arrays)
-    importance = _importance([axis for axis in axes if set(axis.groups) <= wide.keys()], arrays)
-    kept = {group: np.arange(channels) for group, channels in wide.items()}
+    wide = channels_of(axes, arrays)
+    importance = l1_importance([axis for axis in axes if set(axis.groups) <= wide.keys()], arrays)
+    kept = {}
     for axis in axes:
         group = axis.groups[0]
         if len(axis.groups) == 1 and group != SCORE and group in importance and axis.size < wide.get(group, 0):
             kept[group] = np.sort(np.argsort(-importance[group], kind="stable")[: axis.size])
+    return take_channels(axes, arrays, kept)
+
+
+def take_channels(axes: Sequence[Axis], arrays: Arrays, kept: dict[str, np.ndarray]) -> Arrays:
+    """`arrays` with only the channels `kept` of each group that is named there; of all others, all."""
+    wide = channels_of(axes, arrays)
     cut = dict(arrays)
     for axis in axes:
-        if all(group in kept for group in axis.groups):
+        if all(group in wide for group in axis.groups):
             starts = np.cumsum([0] + [wide[group] for group in axis.groups])
-            indices = [start + kept[group] for start, group in zip(starts, axis.groups, strict=False)]
+            indices = [start + kept.get(group, np.arange(wide[group])) for start, group in zip(starts, axis.groups, strict=False)]
             cut[axis.key] = np.take(cut[axis.key], np.concatenate(indices), axis=axis.axis)
     return cut
 
 
-def _channels_of(axes: Sequence[Axis], arrays: Arrays) -> dict[str, int]:
+def channels_of(axes: Sequence[Axis], arrays: Arrays) -> dict[str, int]:
     """How many channels `arrays` has of each group on which they agree."""
     counts: dict[str, set[int]] = {}
     for axis in axes:
@@ -68,7 +74,7 @@ def _channels_of(axes: Sequence[Axis], arrays: Arrays) -> dict[str, int]:
     return {group: seen.pop() for group, seen in counts.items() if len(seen) == 1}
 
 
-def _importance(axes: Sequence[Axis], arrays: Arrays) -> dict[str, np.ndarray]:
+def l1_importance(axes: Sequence[Axis], arrays: Arrays) -> dict[str, np.ndarray]:
     """Of each channel of each group: the L1 norm of the kernels that read it; without any, of those that make it."""
     norms: dict[bool, dict[str, np.ndarray]] = {True: {}, False: {}}
     for axis in axes:

@@ -36,6 +36,7 @@ class NetworkSpec(NamedTuple):
     classes: int
     geometry: Geometry = "symmetric"
     upsampling: Upsampling = "bilinear"
+    channels: tuple[tuple[str, int], ...] = ()  # convolutions that pruning left fewer outputs than the width gives
 
     @property
     def stride(self) -> int:

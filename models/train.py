@@ -28,7 +28,7 @@ from edgeseg.models.samples import LABEL_STEP, TrainingSet
 from edgeseg.models.spec import NetworkSpec
 from edgeseg.models.teacher import Teacher
 from edgeseg.models.transfer import transfer_text
-from edgeseg.models.weights import images_seen, load_into, name_of, read_weights
+from edgeseg.models.weights import InitialWeights, images_seen, load_into, name_of, read_weights
 from edgeseg.zoo import NETWORK_FILE
 
 __all__ = ["Progress", "Recipe", "Run", "split_pairs", "train"]
@@ -112,7 +112,7 @@ class Run:
         recipe = self.recipe
         self.initial = read_weights(self.ranking[0].init if self.ranking else recipe.candidates[0], recipe.width)
         if self.initial:
-            self.spec = self.spec._replace(geometry=self.initial.geometry)
+            self.spec = self.spec._replace(geometry=self.initial.geometry, channels=_pruned(self.initial, self.spec))
         keras.utils.set_random_seed(recipe.seed)
         self.network = build(self.spec)
         self.learner = build(self.spec._replace(imgsz=recipe.crop))
@@ -263,6 +263,12 @@ class Run:
         )
         save_network(self.out / NETWORK_FILE, self.network, card)
         return figures
+
+
+def _pruned(initial: InitialWeights, spec: NetworkSpec) -> tuple[tuple[str, int], ...]:
+    """The channels of a pruned network that is trained on; of another architecture or width they are only a start."""
+    same = initial.card is not None and initial.card.spec[:2] == spec[:2]
+    return initial.card.spec.channels if initial.card and same else ()
 
 
 def _without_folders(recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Steps that make a network smaller: channel pruning, magnitude pruning, weight sharing. Each works alone."""
