@@ -20,6 +20,7 @@ from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import NetworkCard, save_network
 from edgeseg.models.freeze import freeze
 from edgeseg.models.fused_norm import fuse_batch_norm
+from edgeseg.models.hold import hold_views
 from edgeseg.models.loss import DistillationLoss, SegmentationLoss, class_weights
 from edgeseg.models.network import build
 from edgeseg.models.ranking import Ranked, choose, ranking_text
@@ -28,6 +29,7 @@ from edgeseg.models.samples import LABEL_STEP, TrainingSet
 from edgeseg.models.spec import NetworkSpec
 from edgeseg.models.teacher import Teacher
 from edgeseg.models.transfer import transfer_text
+from edgeseg.models.views import bake, look_through
 from edgeseg.models.weights import InitialWeights, images_seen, load_into, name_of, read_weights
 from edgeseg.zoo import NETWORK_FILE
 
@@ -123,6 +125,8 @@ class Run:
             transfer = load_into(self.learner, self.initial, [c.name for c in self.dataset.classes])
             freeze(self.learner, recipe.freeze, transfer)
             note(transfer_text(self.initial.source, transfer))
+        self.views = hold_views(self.learner, recipe.hold)
+        look_through(self.learner, self.views)
 
     def _previous(self, resume: bool) -> Checkpoint | None:
         path = self.out / FILE
@@ -177,6 +181,7 @@ class Run:
         if (epochs - self.epoch) % math.ceil(epochs / EVALUATIONS):
             return {"val_miou": math.nan, "val_pixel_accuracy": math.nan}
         self.average.copy_to(self.network)
+        bake(self.network, self.views)
         scores = scores_on(self.network, self.dataset, self.val_pairs)
         shares = {"val_miou": scores.miou, "val_pixel_accuracy": scores.pixel_accuracy}
         return {name: math.nan if share is None else share for name, share in shares.items()}
@@ -245,6 +250,7 @@ class Run:
         """Averaged weights with BatchNorm statistics of their own; measured, then written."""
         write_curves(self.out, self.history)  # killed after its last checkpoint, a run has not written them
         self.average.copy_to(self.learner)
+        bake(self.learner, self.views)
         batches = (images for epoch in range(BN_BATCHES) for images, _ in self.samples.epoch(epoch))
         restore_batch_norm(self.learner, batches, min(BN_BATCHES, 2 * self.samples.steps))
         self.network.set_weights(self.learner.get_weights())

@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "of several, those that suit the data best",
     )
     add("--freeze", metavar="DEPTH", help="keep the first blocks of the backbone as loaded: 1 to 17, or backbone")
+    add("--hold", choices=("zeros", "values"), help="what stays of --init: its zeros, or which weights are equal")
     add("--upsampling", choices=("bilinear", "learned"), help="the x2 steps inside the network (default bilinear)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default 45)")
     add("--batch", type=int, metavar="N", help="images per step (default 8)")

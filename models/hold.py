@@ -1,0 +1,96 @@
+"""What a compressed network keeps while it is trained on: its zeros, or which weights of a layer are equal.
+
+Both are read from the weights themselves, so a network that was pruned or whose weights were shared carries all that
+its fine-tuning needs.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+
+from edgeseg.models.recipe import Hold
+from edgeseg.models.views import View
+
+LARGEST = 127  # of int8 weights: TensorFlow Lite's quantisation specification leaves -128 out
+_OFF_GRID = 0.1  # of a step: weights of float16 precision may be 0.06 away
+
+
+class Shared(NamedTuple):
+    """A kernel as codebook and indices; kernel = scales * codebook[indices]."""
+
+    codebook: np.ndarray  # (k,) float64 whole numbers of -127..127, ascending
+    indices: np.ndarray  # shape of the kernel, uint8
+    scales: np.ndarray  # broadcasts to the kernel: one for each output channel
+
+    def kernel(self) -> np.ndarray:
+        return (self.scales * self.codebook[self.indices]).astype(np.float32)
+
+
+def hold_views(network: keras.Model, hold: Hold) -> dict[str, View]:
+    """Views of the convolutions of `network`, by name, that keep what its weights have in common."""
+    views: dict[str, View] = {}
+    for layer in network.layers:
+        if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            continue
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        if hold == "zeros" and (kernel == 0).any():
+            views[layer.name] = masked((kernel != 0).astype(np.float32))
+        shared = read_shared(kernel, channel_axis_of(layer)) if hold == "values" else None
+        if shared:
+            views[layer.name] = tied(shared)
+    return views
+
+
+def channel_axis_of(layer: keras.Layer) -> int:
+    """The axis of a kernel along which output channels lie, each with its own scale in int8."""
+    return 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else 3
+
+
+def channel_scales(kernel: np.ndarray, channel_axis: int) -> np.ndarray:
+    """What one step of int8 is worth in each output channel, broadcastable to the kernel."""
+    axes = tuple(axis for axis in range(kernel.ndim) if axis != channel_axis)
+    return np.maximum(np.abs(kernel).max(axis=axes, keepdims=True), 1e-12) / LARGEST
+
+
+def read_shared(kernel: np.ndarray, channel_axis: int) -> Shared | None:
+    """A kernel whose weights all lie on the int8 grid; None for another one."""
+    scales = channel_scales(kernel, channel_axis)
+    grid = kernel / scales
+    whole = np.rint(grid)
+    if np.abs(grid - whole).max() > _OFF_GRID:
+        return None
+    codebook, indices = np.unique(whole, return_inverse=True)
+    return Shared(codebook.astype(np.float64), indices.reshape(kernel.shape).astype(np.uint8), scales)
+
+
+def masked(mask: np.ndarray) -> View:
+    """A kernel with zeros where the mask is zero."""
+    return lambda kernel: kernel * mask
+
+
+def tied(shared: Shared) -> View:
+    """A kernel as its codebook, which learns: each value is the mean of its weights, so they all move together.
+
+    The gradient that a value gets is the sum over its weights, shared out among them (Deep Compression, Han et al.
+    2016, arXiv 1510.00149, section 3.3, but for the division, which Adam undoes). Zero, 127 and -127 stay, and with them
+    every scale; so does the assignment of weights to values.
+    """
+    count = len(shared.codebook)
+    indices = shared.indices.ravel().astype(np.int32)
+    sizes = np.maximum(np.bincount(indices, minlength=count), 1).astype(np.float32)
+    fixed = np.isin(shared.codebook, (-LARGEST, 0, LARGEST))
+    scales = shared.scales.astype(np.float32)
+
+    def view(kernel: KerasTensor) -> KerasTensor:
+        means = ops.segment_sum(ops.reshape(kernel / scales, (-1,)), indices, num_segments=count) / sizes
+        book = ops.where(fixed, shared.codebook.astype(np.float32), _rounded(ops.clip(means, 1 - LARGEST, LARGEST - 1)))
+        return scales * ops.reshape(ops.take(book, indices), kernel.shape)
+
+    return view
+
+
+def _rounded(x: KerasTensor) -> KerasTensor:
+    """To whole numbers, with the gradient of the unrounded (straight through)."""
+    return x + ops.stop_gradient(keras.ops.round(x) - x)
