@@ -18,6 +18,11 @@ class Board(NamedTuple):
     cuda_cores: int
     gpu_ghz: float  # highest clock of the GPU
 
+    @property
+    def sparse_tensor_cores(self) -> bool:
+        """Whether they skip the zeros of the 2:4 pattern: from compute capability 8.0 on (NVIDIA Ampere)."""
+        return self.sm >= 80
+
 
 class Target(NamedTuple):
     """A chip that networks are exported for, as data."""
