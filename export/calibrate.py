@@ -8,10 +8,12 @@ import numpy as np
 from edgeseg.datasets import Dataset
 from edgeseg.errors import UsageError
 from edgeseg.frames import dataset_frames
+from edgeseg.models.activations import DEFAULT_METHOD
 from edgeseg.preprocess import resize
 
 DEFAULT_COUNT = 100
 RANDOM = "random"
+TRAINING = "training"
 _SEED = 7
 
 
@@ -60,12 +62,19 @@ def from_noise(imgsz: tuple[int, int], count: int = DEFAULT_COUNT) -> Calibratio
     return Calibration(images, _report(RANDOM, images))
 
 
+def from_training(dataset: str) -> dict[str, Any]:
+    """What the manifest says of ranges that a network was trained with (`edgeseg train --int8`) on `dataset`."""
+    return {"kind": TRAINING, "dataset": dataset, "split": "train", "ranges": DEFAULT_METHOD}
+
+
 def title(report: dict[str, Any] | None) -> str:
     """A manifest's calibration in a few words."""
     if not report:
         return "nothing"
     if report.get("kind") == RANDOM:
         return f"{report.get('images')} RANDOM images"
+    if report.get("kind") == TRAINING:
+        return f"the ranges of its training ({report.get('dataset')} {report.get('split')})"
     return f"{report.get('images')} images ({report.get('dataset')} {report.get('split')})"
 
 

@@ -13,7 +13,7 @@ class ExportedNetwork:
     """An interpreter with its buffers. Use it from one thread."""
 
     def __init__(self, data: bytes) -> None:
-        self._interpreter = open_interpreter(data, min(4, os.cpu_count() or 1))
+        self._interpreter = open_interpreter(data, usual_threads())
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
 
@@ -33,6 +33,11 @@ class ExportedNetwork:
     def real_logits(self, raw: np.ndarray) -> np.ndarray:
         """What raw logits stand for, float32."""
         return raw if raw.dtype == np.float32 else real_values(raw, self._output["quantization"])
+
+
+def usual_threads() -> int:
+    """As many as this process has cores, up to four: more make a mobile network no faster."""
+    return min(4, len(os.sched_getaffinity(0)))
 
 
 def open_interpreter(data: bytes, threads: int) -> Any:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edgeseg.export import calibrate
 from edgeseg.export.litert import open_interpreter
-from edgeseg.export.tflite import to_int8_tflite
+from edgeseg.export.tflite import to_int8_untrained
 from edgeseg.models.network import build
 from edgeseg.models.spec import NetworkSpec
 
@@ -31,7 +30,7 @@ def busy_note() -> str:
 
 def random_int8(spec: NetworkSpec) -> bytes:
     """The network as an int8 .tflite file, random weights: the time of an inference does not depend on their values."""
-    return to_int8_tflite(build(spec), calibrate.from_noise(spec.imgsz, 1).images)
+    return to_int8_untrained(build(spec))
 
 
 def measure_ms(
@@ -39,16 +38,21 @@ def measure_ms(
 ) -> list[float]:
     """Median milliseconds of the bare inference of each .tflite file by LiteRT.
 
-    The files take turns, so that what else the machine does falls on all of them alike.
     Raises EnvironmentFault without LiteRT.
     """
-    interpreters = [open_interpreter(data, threads) for data in files]
-    times: list[list[float]] = [[] for _ in files]
+    return in_turns([open_interpreter(data, threads).invoke for data in files], rounds, report)
+
+
+def in_turns(
+    calls: Sequence[Callable[[], object]], rounds: int = ROUNDS, report: Callable[[str], None] | None = None
+) -> list[float]:
+    """Median milliseconds of each call. They take turns, so that what else the machine does falls on all alike."""
+    times: list[list[float]] = [[] for _ in calls]
     for number in range(_WARM_UP + rounds):
         if report:
             report(f"round {number + 1} of {_WARM_UP + rounds}")
-        for interpreter, row in zip(interpreters, times, strict=True):
+        for call, row in zip(calls, times, strict=True):
             start = time.perf_counter()
-            interpreter.invoke()
+            call()
             row.append(1e3 * (time.perf_counter() - start))
     return [float(np.median(row[_WARM_UP:])) for row in times]

@@ -18,6 +18,7 @@ from edgeseg.export.source import at_size, open_network
 from edgeseg.export.targets import Target, check_dla, choose_precision, find_target
 from edgeseg.frames import FEW_FRAMES, MAX_IMAGES, Frames, dataset_frames, open_matching, pattern_frames
 from edgeseg.manifest import Manifest, TargetInfo
+from edgeseg.models.activations import Method
 from edgeseg.models.spec import NetworkSpec, check
 
 
@@ -33,6 +34,7 @@ class ExportRequest(NamedTuple):
     dla: int | None = None  # deep-learning accelerator core of a Jetson
     imgsz: Sequence[tuple[int, int]] = ()  # height, width; then those to fall back to; none: that of the network
     images: int = MAX_IMAGES  # that parity and accuracy are measured on, at most
+    ranges: Method | None = None  # how int8 chooses the ranges of activations; None: by percentile
     int8: Int8File | None = None  # made of this network and `data` before; None: convert
 
 
@@ -46,20 +48,20 @@ def export_bundle(request: ExportRequest, log: Log) -> Manifest:
     precision = choose_precision(target, request.precision)
     check_dla(target, precision, request.dla)
     count = calibrate.parse_calibration(request.calibration or str(calibrate.DEFAULT_COUNT))
-    _check_out(request.out)
+    check_out(request.out)
     source = open_network(request.network)
     if request.imgsz:
         _check_sizes(target, source.card.spec, request.imgsz)
         source = at_size(source, request.imgsz[0])
     dataset = open_matching(request.data, source.card.classes) if request.data else None
     info = TargetInfo(target.name, target.backend, precision, request.dla)
-    images, compilation = Images(dataset, count, request.int8), None
+    images, compilation = Images(dataset, count, request.int8, request.ranges), None
     if target.backend == "edgetpu":
         fall_backs = list(request.imgsz[1:]) if request.imgsz else smaller_sizes(source.card.spec)
         source, product, compilation = make_for_edge_tpu(source, fall_backs, target, images, log)
     else:
         product = make_product(source, target, precision, request.dla, images, log)
-    frames = _frames(dataset, request.images)
+    frames = frames_of(dataset, request.images)
     log(f"comparing with the float network on {frames.images} images ({frames.title})")
     comparison = compare(source.network, product.exported, frames, source.card.classes, info)
     comparison.parity.require()
@@ -81,7 +83,7 @@ def _check_sizes(target: Target, spec: NetworkSpec, sizes: Sequence[tuple[int, i
         raise UsageError(f"target {target.name} takes one --imgsz: only coral falls back to others", "give one")
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Find out before the work that the bundle has a place."""
     if out.suffix != SUFFIX:
         raise UsageError(f"output {out} does not end with {SUFFIX}", f"use -o {out.with_suffix(SUFFIX)}")
@@ -93,7 +95,7 @@ def _check_out(out: Path) -> None:
         raise EnvironmentFault(f"folder {out.parent} cannot be written", "choose another folder for -o")
 
 
-def _frames(dataset: Dataset | None, limit: int) -> Frames:
+def frames_of(dataset: Dataset | None, limit: int) -> Frames:
     """What parity is measured on: the val split, else test, else train, else generated scenes."""
     if dataset is None:
         return pattern_frames(FEW_FRAMES)

@@ -1,7 +1,7 @@
 """What an export makes for a backend: payloads, how the device feeds and reads them, and a way to run them here."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,14 +16,16 @@ from edgeseg.export.litert import ExportedNetwork
 from edgeseg.export.onnx import Graph, tensor_ranges, to_onnx
 from edgeseg.export.onnx_rules import require_onnx
 from edgeseg.export.ort import OnnxNetwork
-from edgeseg.export.ranges import magnitudes, noisy_convolutions
+from edgeseg.export.ranges import magnitudes, noisy_convolutions, with_biases
 from edgeseg.export.shipped import shipped_bundle
 from edgeseg.export.source import FloatNetwork
 from edgeseg.export.targets import Board, Target
-from edgeseg.export.tflite import to_float_tflite, to_int8_tflite
+from edgeseg.export.tflite import to_float_tflite, to_int8, to_int8_tflite
 from edgeseg.frames import pattern_frames
 from edgeseg.golden import Golden, pack_golden
 from edgeseg.manifest import InputInfo, OutputInfo
+from edgeseg.models.activations import DEFAULT_METHOD, Method
+from edgeseg.models.fake_quant import Range
 from edgeseg.preprocess import resize
 from edgeseg.tflite.model import read_tflite
 
@@ -66,6 +68,7 @@ class Images(NamedTuple):
     dataset: Dataset | None
     number: int | None  # of its images; None: random ones
     file: Int8File | None = None  # the file that was made of them before, if any
+    ranges: Method | None = None  # how they are chosen; None: by percentile, or as the network says
 
 
 def make_product(
@@ -105,8 +108,11 @@ def _onnx(source: FloatNetwork, board: Board, precision: str, dla: int | None, i
     payloads, calibration = {}, None
     if precision == "int8":
         payload, calibration, _ = _int8_file(source, images, log)
-        ranges = magnitudes(read_tflite(payload), graph.steps, graph.input_name)
-        graph = graph._replace(ranges=ranges, keep_float=_kept_float(graph.steps, ranges, log))
+        int8 = read_tflite(payload)
+        ranges = magnitudes(int8, graph.steps, graph.input_name)
+        kept_float = _kept_float(graph.steps, ranges, log)
+        steps = with_biases(graph.steps, int8, kept_float)
+        graph = graph._replace(steps=steps, ranges=ranges, keep_float=kept_float)
     log(f"writing ONNX for TensorRT {board.tensorrt}, {precision}")
     model = to_onnx(graph, source.card.spec.architecture)
     require_onnx(model, board.oldest_tensorrt)
@@ -141,7 +147,14 @@ def _golden(exported: Exported, imgsz: tuple[int, int]) -> Golden:
 def _int8_file(source: FloatNetwork, images: Images, log: Log) -> Int8File:
     if images.file is not None:
         return images.file
+    if source.card.ranges and (images.dataset or not source.zoo_name):
+        return _as_trained(source, source.card.ranges, images, log)
     if images.dataset is None and images.number is not None:
+        if images.ranges:
+            raise UsageError(
+                f"--ranges {images.ranges} chooses ranges from what images make of the network, and there are none",
+                "give the training data with --data DIR, or leave out --ranges",
+            )
         bundle = shipped_bundle(source)
         report = bundle.manifest.calibration
         log(
@@ -153,8 +166,19 @@ def _int8_file(source: FloatNetwork, images: Images, log: Log) -> Int8File:
         calibration = calibrate.from_noise(source.card.spec.imgsz)
     else:
         calibration = calibrate.from_dataset(images.dataset, source.card.spec.imgsz, images.number)
-    log(f"converting to int8, calibrated on {calibrate.title(calibration.report)}")
-    return Int8File(to_int8_tflite(source.network, calibration.images), calibration.report)
+    method = images.ranges or DEFAULT_METHOD
+    log(f"converting to int8, calibrated on {calibrate.title(calibration.report)}, ranges by {method}")
+    payload = to_int8_tflite(source.network, calibration.images, method)
+    return Int8File(payload, calibration.report | {"ranges": method})
+
+
+def _as_trained(source: FloatNetwork, ranges: Mapping[str, Sequence[float]], images: Images, log: Log) -> Int8File:
+    """Of a network that learned to be int8 within these ranges: no other ones are as good."""
+    if images.ranges:
+        raise UsageError(f"{source.path} was trained to int8, with ranges of its own", "leave out --ranges")
+    report = calibrate.from_training(source.card.dataset)
+    log(f"converting to int8 with {calibrate.title(report)}")
+    return Int8File(to_int8(source.network, {name: Range(*bounds) for name, bounds in ranges.items()}), report)
 
 
 def _grid(source: FloatNetwork) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Silence for libraries that write to the terminal, without losing what they said."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -43,3 +44,4 @@ def import_tensorflow() -> None:
     with quiet():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each network that is traced anew

@@ -1,7 +1,7 @@
-"""Activation ranges: found once, by the TFLite converter on the calibration images, and used for every int8 file."""
+"""Activation ranges and biases of an int8 .tflite file: found once, on the calibration images, for every int8 file."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -55,6 +55,23 @@ def magnitudes(model: TfliteModel, steps: Sequence[Step], input_name: str) -> di
             _CONVERTER,
         )
     return {input_name: 1.0, **{name: max(abs(low), abs(high)) for name, (low, high) in found.items()}}
+
+
+def with_biases(steps: Sequence[Step], model: TfliteModel, kept_float: Collection[str]) -> list[Step]:
+    """`steps` whose convolutions have the biases of the int8 file, which make up for rounded weights (export/bias.py).
+
+    Those of `kept_float`, whose weights stay as they are, keep theirs.
+    """
+    names = {step.name for step in steps}
+    found: dict[str | None, np.ndarray] = {}
+    for operator in model.operators:
+        if operator.name in ("CONV_2D", "DEPTHWISE_CONV_2D") and len(operator.inputs) > 2:
+            bias = model.tensors[operator.inputs[2]]
+            output = operator.outputs[0]
+            layer = steps[-1].name if output == model.outputs[0] else _layer_of(model.tensors[output].name, names)
+            found[layer] = (np.frombuffer(bias.data, "<i4") * np.asarray(bias.scale)).astype(np.float32)
+    corrected = names & found.keys() - set(kept_float)
+    return [step._replace(bias=found[step.name]) if step.name in corrected else step for step in steps]
 
 
 def _bounds(scale: float, zero_point: int) -> tuple[float, float]:

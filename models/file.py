@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ class NetworkCard(NamedTuple):
     figures: dict[str, Any]
     teachers: tuple[str, ...] = ()
     ranking: tuple[dict[str, Any], ...] = ()  # of several initial weights, as models.ranking.Ranked, best first
+    ranges: Mapping[str, Sequence[float]] | None = None  # of activations, that it was trained to int8 with
     images: int | None = None  # that it was trained on, those of its initial weights included; None: not known
 
 
@@ -55,7 +57,8 @@ def read_card(path: Path) -> NetworkCard:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read(CARD))
         spec = NetworkSpec(**content["spec"])
-        spec = spec._replace(imgsz=tuple(spec.imgsz), channels=tuple((name, count) for name, count in spec.channels))
+        height, width = spec.imgsz
+        spec = spec._replace(imgsz=(height, width), channels=tuple((name, count) for name, count in spec.channels))
         classes = tuple(SegClass(c["id"], c["name"], tuple(c["color"])) for c in content["classes"])
         content = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
         return NetworkCard(**content | {"spec": spec, "classes": classes})

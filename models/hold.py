@@ -14,6 +14,8 @@ from edgeseg.models.recipe import Hold
 from edgeseg.models.views import View
 
 LARGEST = 127  # of int8 weights: TensorFlow Lite's quantisation specification leaves -128 out
+_ALL = 200  # values of a kernel: no codebook, but int8
+_MANY = 0.1  # of a kernel's weights are zero: not by chance
 _OFF_GRID = 0.1  # of a step: weights of float16 precision may be 0.06 away
 
 
@@ -41,6 +43,43 @@ def hold_views(network: keras.Model, hold: Hold) -> dict[str, View]:
         if shared:
             views[layer.name] = tied(shared)
     return views
+
+
+def held_by(network: keras.Model) -> Hold:
+    """What a network was left with by compression: "values" where all of its kernels are codebooks, "zeros" where a
+    kernel has many of them, "" where it was not compressed.
+    """
+    convolutions = [x for x in network.layers if isinstance(x, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)]
+    kernels = [(keras.ops.convert_to_numpy(layer.kernel), channel_axis_of(layer)) for layer in convolutions]
+    if all(shared and len(shared.codebook) < _ALL for shared in (read_shared(*pair) for pair in kernels)):
+        return "values"
+    return "zeros" if any((kernel == 0).mean() > _MANY for kernel, _ in kernels) else ""
+
+
+def turn_negative_scales(network: keras.Model) -> None:
+    """Make every BatchNorm scale positive: a channel with a negative one gets the opposite kernel, which is the same.
+
+    Folded into its convolution a negative scale would turn a channel's weights round, and a codebook would have the
+    opposite values too.
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            source = layer.input._keras_history.operation
+            signs = np.where(keras.ops.convert_to_numpy(layer.gamma) < 0, -1.0, 1.0).astype(np.float32)
+            if isinstance(source, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+                shape = [-1 if axis == channel_axis_of(source) else 1 for axis in range(4)]
+                source.kernel.assign(source.kernel * signs.reshape(shape))
+                if source.use_bias:
+                    source.bias.assign(source.bias * signs)
+                layer.gamma.assign(layer.gamma * signs)
+                layer.moving_mean.assign(layer.moving_mean * signs)
+
+
+def keep_scales_positive(network: keras.Model) -> None:
+    """In training no BatchNorm scale that is positive becomes negative (see `turn_negative_scales`)."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and keras.ops.all(layer.gamma >= 0):
+            layer.gamma.constraint = keras.constraints.NonNeg()
 
 
 def channel_axis_of(layer: keras.Layer) -> int:
@@ -74,7 +113,7 @@ def tied(shared: Shared) -> View:
     """A kernel as its codebook, which learns: each value is the mean of its weights, so they all move together.
 
     The gradient that a value gets is the sum over its weights, shared out among them (Deep Compression, Han et al.
-    2016, arXiv 1510.00149, section 3.3, but for the division, which Adam undoes). Zero, 127 and -127 stay, and with them
+    2016, arXiv 1510.00149, section 3.3, but for the division, which Adam undoes). Zero, 127 and -127 stay, with them
     every scale; so does the assignment of weights to values.
     """
     count = len(shared.codebook)

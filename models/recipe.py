@@ -37,6 +37,7 @@ class Recipe(NamedTuple):
     teacher: tuple[str, ...] = ()  # files of networks to learn from
     distill: float = 1.0  # weight of what they say
     hold: Hold = ""  # what the initial weights have that stays: "zeros", or which "values" are equal
+    int8: bool = False  # fine-tune with what int8 makes of weights and activations
     holdout: str = ""  # training images whose name starts so are validated on instead of `val`
     seed: int = 0
 
@@ -69,11 +70,14 @@ def check_recipe(recipe: Recipe) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {value} is out of range", f"give {span}")
     if frozen_prefixes(recipe.freeze) and "none" in recipe.candidates:
         raise UsageError(f"--freeze {recipe.freeze} keeps initial weights, and --init none has none", "leave out one")
-    if recipe.hold and len(recipe.candidates) + recipe.candidates.count("none") != 1:
+    one = len(recipe.candidates) + recipe.candidates.count("none") == 1
+    if recipe.hold and not one:
         raise UsageError(
             f"--hold {recipe.hold} keeps what the weights of one network have in common",
             "give --init that network: one that was pruned, or whose weights are shared",
         )
+    if recipe.int8 and not one:
+        raise UsageError("--int8 fine-tunes one trained network", "give --init that network")
     usual = Recipe._field_defaults
     if not recipe.also and (recipe.also_classes or recipe.also_share != usual["also_share"]):
         raise UsageError("--also-classes and --also-share are for a second dataset; there is none", "add --also DIR")

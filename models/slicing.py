@@ -60,7 +60,10 @@ def take_channels(axes: Sequence[Axis], arrays: Arrays, kept: dict[str, np.ndarr
     for axis in axes:
         if all(group in wide for group in axis.groups):
             starts = np.cumsum([0] + [wide[group] for group in axis.groups])
-            indices = [start + kept.get(group, np.arange(wide[group])) for start, group in zip(starts, axis.groups, strict=False)]
+            indices = [
+                start + kept.get(group, np.arange(wide[group]))
+                for start, group in zip(starts, axis.groups, strict=False)
+            ]
             cut[axis.key] = np.take(cut[axis.key], np.concatenate(indices), axis=axis.axis)
     return cut
 

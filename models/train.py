@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 
-from edgeseg.datasets import open_dataset
+from edgeseg.datasets import Pair, open_dataset
 from edgeseg.errors import UsageError
 from edgeseg.models.augment import Augmentation, Sizes
 from edgeseg.models.average import WeightAverage, restore_batch_norm
@@ -17,10 +17,12 @@ from edgeseg.models.checkpoint import FILE, Checkpoint, load_checkpoint, save_ch
 from edgeseg.models.coarse import open_also
 from edgeseg.models.curves import write_curves
 from edgeseg.models.evaluate import scores_on
+from edgeseg.models.fake_quant import Range, round_outputs
 from edgeseg.models.file import NetworkCard, save_network
 from edgeseg.models.freeze import freeze
 from edgeseg.models.fused_norm import fuse_batch_norm
-from edgeseg.models.hold import hold_views
+from edgeseg.models.hold import hold_views, keep_scales_positive
+from edgeseg.models.int8 import freeze_batch_norm, int8_views, require_trained, training_ranges
 from edgeseg.models.loss import DistillationLoss, SegmentationLoss, class_weights
 from edgeseg.models.network import build
 from edgeseg.models.ranking import Ranked, choose, ranking_text
@@ -93,7 +95,7 @@ class Run:
             self.ranking = [Ranked(**row) for row in state.ranking]
         else:
             self.ranking = choose(recipe.candidates, self.spec, train_pairs)
-        self._start(note if not state else _say_nothing)
+        self._start(train_pairs, note if not state else _say_nothing)
         augmentation = Augmentation(rare_crop=recipe.rare_crop)
         sizes = Sizes(recipe.imgsz, recipe.crop)
         if len(train_pairs) > MANY_IMAGES:
@@ -109,7 +111,7 @@ class Run:
         if state:
             self._restore(state)
 
-    def _start(self, note: Callable[[str], None]) -> None:
+    def _start(self, pairs: Sequence[Pair], note: Callable[[str], None]) -> None:
         """Build the networks and load the initial weights."""
         recipe = self.recipe
         self.initial = read_weights(self.ranking[0].init if self.ranking else recipe.candidates[0], recipe.width)
@@ -126,7 +128,17 @@ class Run:
             freeze(self.learner, recipe.freeze, transfer)
             note(transfer_text(self.initial.source, transfer))
         self.views = hold_views(self.learner, recipe.hold)
+        if recipe.hold == "values":
+            keep_scales_positive(self.learner)
+        self.ranges: dict[str, Range] | None = None
+        if self.initial and recipe.int8:
+            require_trained(self.initial, transfer)
+            self.network.set_weights(self.learner.get_weights())
+            self.ranges = training_ranges(self.network, self.initial, self.dataset, pairs)
+            self.views = int8_views(self.learner, self.views)
+            freeze_batch_norm(self.learner)
         look_through(self.learner, self.views)
+        round_outputs(self.learner, self.ranges or {})
 
     def _previous(self, resume: bool) -> Checkpoint | None:
         path = self.out / FILE
@@ -251,8 +263,9 @@ class Run:
         write_curves(self.out, self.history)  # killed after its last checkpoint, a run has not written them
         self.average.copy_to(self.learner)
         bake(self.learner, self.views)
-        batches = (images for epoch in range(BN_BATCHES) for images, _ in self.samples.epoch(epoch))
-        restore_batch_norm(self.learner, batches, min(BN_BATCHES, 2 * self.samples.steps))
+        if not self.recipe.int8:  # which has frozen them
+            batches = (images for epoch in range(BN_BATCHES) for images, _ in self.samples.epoch(epoch))
+            restore_batch_norm(self.learner, batches, min(BN_BATCHES, 2 * self.samples.steps))
         self.network.set_weights(self.learner.get_weights())
         scores = scores_on(self.network, self.dataset, self.val_pairs)
         figures = {f"val_{name}": value for name, value in scores._asdict().items()}
@@ -263,6 +276,7 @@ class Run:
             recipe=_without_folders(self.recipe),
             init=f"{self.initial.source} sha256:{self.initial.sha256}" if self.initial else "random",
             figures=figures,
+            ranges=self.ranges,
             teachers=self.teacher.sources if self.teacher else (),
             images=images_seen(self.initial, self.samples.images),
             ranking=tuple(row._asdict() | {"init": name_of(row.init)} for row in self.ranking),

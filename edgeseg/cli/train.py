@@ -1,16 +1,15 @@
 """`edgeseg train`: a labelled dataset becomes network.keras."""
 
 import argparse
-import contextlib
 import json
 import os
 import shlex
 import shutil
-import signal
 import sys
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Dict, Optional
 
 from edgeseg.cli import budget
+from edgeseg.cli.progress import training_display
 from edgeseg.errors import EnvironmentFault, UsageError
 
 SUMMARY = "train a network on a labelled dataset"
@@ -39,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--freeze", metavar="DEPTH", help="keep the first blocks of the backbone as loaded: 1 to 17, or backbone")
     add("--hold", choices=("zeros", "values"), help="what stays of --init: its zeros, or which weights are equal")
+    add("--int8", action="store_true", default=None, help="fine-tune --init with what int8 makes of it")
     add("--upsampling", choices=("bilinear", "learned"), help="the x2 steps inside the network (default bilinear)")
     add("--epochs", type=int, metavar="N", help="passes over the training images (default 45)")
     add("--batch", type=int, metavar="N", help="images per step (default 8)")
@@ -78,14 +78,11 @@ def run(args: argparse.Namespace) -> int:
     from edgeseg.models.train import train
     from edgeseg.zoo import NETWORK_FILE
 
-    show = _Live() if sys.stderr.isatty() else _Log()
     try:
-        with _heeding_ctrl_c(show) as report:
-            figures = train(recipe, Path(args.out), args.resume, report, show.note)
+        with training_display() as show:
+            figures = train(recipe, Path(args.out), args.resume, show.report, show.note)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(args.out))
-    finally:
-        show.end()
     result = dict(figures, epochs=recipe.epochs, network=os.path.join(args.out, NETWORK_FILE))
     print(json.dumps(result) if args.json else _text(result))
     return 0
@@ -167,82 +164,6 @@ def _check_early(recipe: Any, out: str, resume: bool) -> None:
             "{} has {} MB free, a run needs {} MB".format(folder, free >> 20, needed >> 20),
             "free some space, or choose another -o",
         )
-
-
-@contextlib.contextmanager
-def _heeding_ctrl_c(report: Callable[[Any], None]) -> Iterator[Callable[[Any], None]]:
-    """`report`, that also stops the run at the next step where a library has swallowed a Ctrl-C (Keras does)."""
-    pressed: List[int] = []
-
-    def press(number: int, frame: Any) -> None:
-        pressed.append(number)
-        raise KeyboardInterrupt
-
-    def report_or_stop(progress: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        report(progress)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield report_or_stop
-    except Exception:
-        if pressed:  # a library made an error of its own of it
-            raise KeyboardInterrupt
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Log:
-    """A line for each epoch."""
-
-    def note(self, text: str) -> None:
-        """What is said once."""
-        print(text, file=sys.stderr, flush=True)
-
-    def __call__(self, progress: Any) -> None:
-        if progress.done:
-            print(_line(progress), file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """There is no open line."""
-
-
-class _Live(_Log):
-    """One line on the terminal, rewritten at every step; each epoch leaves its last."""
-
-    def __init__(self) -> None:
-        self._is_open = False
-
-    def __call__(self, progress: Any) -> None:
-        columns = shutil.get_terminal_size().columns
-        line = _line(progress)[: max(20, columns - 1)]
-        sys.stderr.write("\r" + line + "\x1b[K" + ("\n" if progress.done else ""))
-        sys.stderr.flush()
-        self._is_open = not progress.done
-
-    def end(self) -> None:
-        """Leave the cursor on a new line."""
-        if self._is_open:
-            sys.stderr.write("\n")
-
-
-def _line(progress: Any) -> str:
-    is_known = progress.val_miou == progress.val_miou  # not NaN
-    minutes, seconds = divmod(int(progress.left_s), 60)
-    return "epoch {}/{}  step {}/{}  loss {:.3f}  val mIoU {}  {:.1f} images/s  {}:{:02}:{:02} left".format(
-        progress.epoch,
-        progress.epochs,
-        progress.step,
-        progress.steps,
-        progress.loss,
-        "{:.1f} %".format(100 * progress.val_miou) if is_known else "-",
-        progress.images_per_s,
-        minutes // 60,
-        minutes % 60,
-        seconds,
-    )
 
 
 def _how_to_go_on(out: str) -> str:

@@ -11,7 +11,9 @@ from edgeseg.export.litert import ExportedNetwork
 from edgeseg.export.parity import compare
 from edgeseg.frames import dataset_frames, pattern_frames
 from edgeseg.manifest import TargetInfo
+from edgeseg.models.activations import observe
 from edgeseg.models.evaluate import scores_on
+from edgeseg.models.fake_quant import Range
 from edgeseg.models.file import load_network
 from edgeseg.palette import CAMVID
 
@@ -67,14 +69,13 @@ def test_limits(network, val, fp32_bundle):
 
 
 def test_wrong_input_scale_is_refused_and_found_at_the_input(network, val, monkeypatch):
-    """Calibration images that never get bright: the input range ends at 0, and bright pixels are lost."""
-    dark = [np.full((64, 96, 3), 127, np.uint8), np.zeros((64, 96, 3), np.uint8)]
-    monkeypatch.setattr(
-        tflite, "_representative", lambda images: ([(i / 127.5 - 1).astype("f4")[None]] for i in images)
-    )
+    """The range of the input ends at 0, and bright pixels are lost."""
+    ranges = observe(network, [frame.image for frame in val.read()]).ranges("percentile")
+    monkeypatch.setattr(tflite, "INPUT_RANGE", Range(-1, 0))
     with pytest.raises(CheckFailed, match="input scale"):
-        tflite.to_int8_tflite(network, dark)
-    parity, _ = compare(network, ExportedNetwork(tflite._convert(network, dark)), val, CAMVID, INT8)
+        tflite.to_int8(network, ranges)
+    payload = tflite._convert(tflite._rounding(network, ranges), "uint8")
+    parity, _ = compare(network, ExportedNetwork(payload), val, CAMVID, INT8)
     assert parity.first_difference == "input"
 
 

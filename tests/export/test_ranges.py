@@ -22,7 +22,7 @@ def model(int8_bundle):
 
 
 def test_the_ranges_of_the_tflite_file_are_those_of_the_activations(workshop, steps, model):
-    """Checked on the images that it was calibrated on: seen values fill the range, and hardly leave it."""
+    """Checked on the images that it was calibrated on: all but 0.01 % of the values on each side are in the range."""
     import keras
 
     from edgeseg.datasets import open_dataset
@@ -32,23 +32,25 @@ def test_the_ranges_of_the_tflite_file_are_those_of_the_activations(workshop, st
     batch = np.stack([dataset.read(pair)[0] for pair in dataset.pairs("train")]).astype(np.float32) / 127.5 - 1
     features = keras.Model(network.input, [network.get_layer(step.name).output for step in steps])
     ranges = activation_ranges(model, [step.name for step in steps])
-    assert set(ranges) == {step.name for step in steps} - {"score"}  # the converter renames the output
+    assert set(ranges) == {step.name for step in steps}
     for step, value in zip(steps, features(batch, training=False), strict=True):
         if step.name in ranges:
             low, high = ranges[step.name]
             seen = np.asarray(value)
-            assert low == pytest.approx(min(0, seen.min()), abs=0.1), step.name
-            if step.kind == "resize":  # TFLite gives it the range of its input
-                assert high > seen.max()
-            else:
-                assert high == pytest.approx(seen.max(), rel=0.03), step.name
+            seen = seen[seen != 0]
+            assert ((seen < low) | (seen > high)).mean() < 4e-4, step.name
+            if step.kind != "resize":  # TFLite gives it the range of its input
+                assert low >= 1.05 * min(0, np.percentile(seen, 0.003)) - 0.01, step.name
+                assert high <= 1.05 * max(0, np.percentile(seen, 99.997)) + 0.01, step.name
     found = magnitudes(model, steps, "image")
-    assert found["image"] == 1 and found["score"] == pytest.approx(np.abs(np.asarray(value)).max(), rel=0.1)
+    assert found["image"] == 1 and found["score"] == pytest.approx(
+        np.percentile(np.abs(np.asarray(value)), 99.98), rel=0.1
+    )
 
 
 def test_the_file_of_another_network_is_refused(model, steps):
     with pytest.raises(CheckFailed, match="stranger"):
-        magnitudes(model, [steps[0]._replace(name="stranger"), *steps[1:]], "image")
+        magnitudes(model, [s._replace(name="stranger") if s.name == "add" else s for s in steps], "image")
 
 
 def test_noise_is_predicted(steps, model):

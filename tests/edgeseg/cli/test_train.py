@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from edgeseg.cli import train
+from edgeseg.cli import progress, train
 from edgeseg.errors import EnvironmentFault, UsageError
 
 needs_pc = pytest.mark.skipif(sys.version_info < (3, 10), reason="training needs Python 3.10 or later")
@@ -37,14 +37,14 @@ def run(*arguments):
 
 def test_ctrl_c_that_a_library_makes_an_error_of_its_own_of():
     with pytest.raises(KeyboardInterrupt):
-        with train._heeding_ctrl_c(print):
+        with progress._heeding_ctrl_c(print):
             try:
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(1)
             except KeyboardInterrupt:
                 raise RuntimeError("not told why") from None
     with pytest.raises(RuntimeError, match="its own"):
-        with train._heeding_ctrl_c(print):
+        with progress._heeding_ctrl_c(print):
             raise RuntimeError("its own")
 
 
@@ -62,7 +62,7 @@ def test_defaults_in_the_help_are_those_of_the_recipe():
     train.configure(parser)
     texts = {action.dest: action.help or "" for action in parser._actions}
     for name, value in Recipe._field_defaults.items():
-        if value in ("", (352, 480)) and name != "imgsz":
+        if value is False or (value in ("", (352, 480)) and name != "imgsz"):
             continue
         shown = " ".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
         default = texts[name].partition("default")[0].rstrip(" (") if name == "network" else texts[name]
@@ -187,7 +187,7 @@ Step = namedtuple("Step", "epoch epochs step steps loss val_miou images_per_s le
 
 
 def test_live_line_is_rewritten_and_each_epoch_keeps_its_last(capsys):
-    live = train._Live()
+    live = progress._Live()
     nan = float("nan")
     live(Step(1, 2, 1, 2, 2.5, nan, 8.0, 3725.0, False))
     live(Step(1, 2, 2, 2, 2.25, nan, 8.0, 61.0, False))
@@ -200,7 +200,7 @@ def test_live_line_is_rewritten_and_each_epoch_keeps_its_last(capsys):
     assert len(rows) == 2
     assert rows[0].startswith("epoch 1/2  step 2/2  loss 2.250  val mIoU 50.0 %  8.0 images/s")
     assert "val mIoU -" in written
-    assert train._line(Step(1, 2, 1, 2, 2.5, nan, 8.0, 3725.0, False)).endswith("  1:02:05 left")
+    assert progress._line(Step(1, 2, 1, 2, 2.5, nan, 8.0, 3725.0, False)).endswith("  1:02:05 left")
 
 
 def test_result_for_people():
