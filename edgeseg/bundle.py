@@ -68,7 +68,12 @@ def _content(data: bytes) -> Tuple[Manifest, Dict[str, bytes]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = _members(archive)
         manifest = parse_manifest(_read(archive, members[MANIFEST], MAX_MANIFEST_BYTES).decode("utf-8"))
-        return manifest, _payloads(archive, members, manifest)
+        payloads = _payloads(archive, members, manifest)
+    if manifest.compression is not None:
+        from edgeseg.kernels import check_compression
+
+        check_compression(manifest, payloads)
+    return manifest, payloads
 
 
 def _members(archive: zipfile.ZipFile) -> Dict[str, zipfile.ZipInfo]:

@@ -6,9 +6,11 @@ import os
 import zipfile
 from typing import Any, Dict, List, Optional
 
-from edgeseg.cli import networks
+from edgeseg.cli import inspect_damage, networks
+from edgeseg.cli.inspect_compression import compression_lines, kernel_facts
 from edgeseg.cli.table import table
 from edgeseg.errors import EnvironmentFault, UsageError
+from edgeseg.kernels import Kernel, kernels_of
 from edgeseg.manifest import Manifest
 from edgeseg.zoo import CARD, zoo_file, zoo_names
 
@@ -26,13 +28,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     networks.configure(parser)
+    inspect_damage.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Inspect; returns 0, also where rules are broken: it informs. Raises BundleError for a damaged bundle or .tflite
     file, UsageError for another one.
     """
-    if networks.is_given(args):
+    if inspect_damage.is_given(args):
+        report = inspect_damage.damage_report(args)
+    elif networks.is_given(args):
         report = networks.networks_report(args)
     else:
         path = str(zoo_file(args.file)) if args.file in zoo_names() else os.path.expanduser(args.file)
@@ -85,8 +90,10 @@ def _bundle(path: str, target: Optional[str]) -> Dict[str, Any]:
     manifest = bundle.manifest
     with zipfile.ZipFile(path) as archive:
         packed = {info.filename: info.compress_size for info in archive.infolist()}
+    kernels = kernels_of(bundle.payloads)
     report: Dict[str, Any] = {"manifest": json.loads(manifest.to_json()), "packed_bytes": packed}
-    lines = bundle_lines(manifest, packed)
+    report["kernels"] = kernel_facts(kernels)
+    lines = bundle_lines(manifest, packed, kernels)
     if manifest.target.backend == "tensorrt":
         from edgeseg.cli.inspect_onnx import bundle_report
 
@@ -144,7 +151,7 @@ def network_lines(card: Dict[str, Any]) -> List[str]:
     return lines
 
 
-def bundle_lines(manifest: Manifest, packed: Dict[str, int]) -> List[str]:
+def bundle_lines(manifest: Manifest, packed: Dict[str, int], kernels: List[Kernel]) -> List[str]:
     """Lines on the whole of a manifest; `packed` is the size in the archive of each member."""
     net, target = manifest.network, manifest.target
     macs = "unknown" if net.macs is None else "{:.2f} G".format(net.macs / 1e9)
@@ -170,10 +177,11 @@ def bundle_lines(manifest: Manifest, packed: Dict[str, int]) -> List[str]:
         lines += ["accuracy of the exported file"] + pairs(rest)
     lines += ["parity with the float network"]
     lines += ["  " + line for line in parity_lines(manifest.parity)] if manifest.parity else ["  not measured"]
-    for name in ("calibration", "compression", "provenance"):
-        values = dict(getattr(manifest, name) or {})
-        values.pop("coverage", None)  # a column of the classes
-        lines += [name] + (pairs(values) or ["  none"])
+    calibration = dict(manifest.calibration or {})
+    calibration.pop("coverage", None)  # a column of the classes
+    lines += ["calibration"] + (pairs(calibration) or ["  none"])
+    lines += ["compression"] + compression_lines(manifest.compression, kernels)
+    lines += ["provenance"] + (pairs(manifest.provenance) or ["  none"])
     return lines
 
 

@@ -206,6 +206,9 @@ def _configure(trt: Any, builder: Any, config: Any, recipe: Recipe, workspace: i
         config.set_flag(trt.BuilderFlag.FP16)
     if "INT8" in trt.BuilderFlag.__members__ and "int8" in wanted:
         config.set_flag(trt.BuilderFlag.INT8)
+    # Allows the kernels that skip zeros: TensorRT tries them where GPU and layer can, and never without this flag.
+    if recipe.sparse:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if recipe.dla is not None:
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = recipe.dla

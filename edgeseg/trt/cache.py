@@ -79,6 +79,7 @@ def engine_key(recipe: Recipe, version: str, gpu: Gpu) -> Dict[str, Any]:
         "activation_ranges": hashlib.sha256(ranges).hexdigest() if recipe.ranges else None,
         "precision": recipe.precision,
         "dla": recipe.dla,
+        "sparse": recipe.sparse,
         "tensorrt": version,
         "gpu": gpu.name,
         "capability": "{}.{}".format(*gpu.capability),

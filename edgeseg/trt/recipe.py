@@ -6,6 +6,7 @@ from typing import Dict, NamedTuple, Optional
 
 from edgeseg.bundle import Bundle
 from edgeseg.errors import BundleError, UsageError
+from edgeseg.kernels import PATTERN
 
 _REEXPORT = "export the network again"
 
@@ -14,7 +15,7 @@ class Recipe(NamedTuple):
     """The network to build and how.
 
     `ranges`, for int8 on a DLA, else empty: the largest magnitude of each tensor; None where the layer that makes it
-    stays in float.
+    stays in float. `sparse`: the weights have the 2:4 pattern, which the GPU may skip the zeros of.
     """
 
     bundle: str  # its path, for messages
@@ -24,6 +25,7 @@ class Recipe(NamedTuple):
     precision: str  # fp32 | fp16 | int8
     dla: Optional[int]
     ranges: Dict[str, Optional[float]]
+    sparse: bool
 
     @property
     def reexport(self) -> str:
@@ -60,6 +62,7 @@ def read_recipe(bundle: Bundle) -> Recipe:
         target.precision,
         target.dla,
         ranges,
+        (bundle.manifest.compression or {}).get("pattern") == PATTERN,
     )
 
 

@@ -50,6 +50,12 @@ def test_precision_flags(built, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_weights_of_the_pattern_2_4_may_be_skipped(built, version):
+    assert "SPARSE_WEIGHTS" not in built(version)[0]["flags"]
+    assert "SPARSE_WEIGHTS" in built(version, sparse=True)[0]["flags"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_every_build(built, version):
     about, made = built(version)
     assert about["workspace"] == 300 << 20
@@ -304,6 +310,9 @@ def test_recipe_of_a_bundle(bundles, make_jetson_bundle):
     )
     recipe = read_recipe(bundle)
     assert (recipe.precision, recipe.dla, recipe.ranges) == ("int8", 1, {"planes": 2.0, "scores": None})
+    for compression, is_sparse in ((None, False), ({"pattern": None}, False), ({"pattern": "2:4"}, True)):
+        manifest = bundle.manifest._replace(compression=compression)
+        assert read_recipe(bundle._replace(manifest=manifest)).sparse is is_sparse
     for wrong in (b"", b"[]", b"{}", b'{"planes": 0}', b'{"planes": -1}', b'{"planes": "2"}', b'{"planes": NaN}', b"{"):
         with pytest.raises(BundleError, match="activation ranges"):
             read_recipe(bundle._replace(payloads=dict(bundle.payloads, **{"activation-ranges": wrong})))

@@ -15,7 +15,7 @@ from edgeseg.trt.check import GoldenCheck
 from edgeseg.trt.memory import Gpu
 from edgeseg.trt.recipe import Recipe
 
-RECIPE = Recipe("/somewhere/street.edgeseg", "xavier", b"an ONNX file", "uint8", "int8", 0, {"pixels": 1.0})
+RECIPE = Recipe("/somewhere/street.edgeseg", "xavier", b"an ONNX file", "uint8", "int8", 0, {"pixels": 1.0}, False)
 GPU = Gpu((7, 2), 8, True, 16 << 30, "NVIDIA Jetson AGX Xavier")
 CHECK = GoldenCheck(1.0, 0.9, 0.01, 0.97, 0.25)
 FACTS = Facts("2024-01-02T03:04:05Z", "1.2.3", 61.5, 1024, {"int8": 57, "fp16": 3}, CHECK)
@@ -51,6 +51,7 @@ CHANGES = [
     {"recipe": RECIPE._replace(precision="fp16")},
     {"recipe": RECIPE._replace(dla=1)},
     {"recipe": RECIPE._replace(dla=None)},
+    {"recipe": RECIPE._replace(sparse=True)},
     {"version": "8.5.2.3"},
     {"gpu": GPU._replace(capability=(8, 7))},
     {"gpu": GPU._replace(multiprocessors=6)},

@@ -10,7 +10,7 @@ from edgeseg.trt.check import ALLOWED_ERROR, REQUIRED_AGREEMENT, compare
 from edgeseg.trt.layers import count_layers, layers_text, require_precision
 from edgeseg.trt.recipe import Recipe
 
-RECIPE = Recipe("street.edgeseg", "xavier", b"", "uint8", "int8", None, {})
+RECIPE = Recipe("street.edgeseg", "xavier", b"", "uint8", "int8", None, {}, False)
 
 
 @pytest.fixture
