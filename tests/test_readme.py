@@ -26,6 +26,9 @@ SHORTER = {
     "--init imagenet": "--init none",
     "--epochs 45": "--epochs 60 --batch 2 --lr 0.005",
     "edgeseg bench street.edgeseg": "edgeseg bench street.edgeseg --frames 20",
+    "--epochs 60 -o faster": "--epochs 0 -o faster",
+    "--share 16 -o": "--share 16 --epochs 0 -o",
+    "--max-drop 1.0": "--max-drop 100 --fastest --epochs 0",
 }
 
 # What needs a camera, a board or its library ends with exit code 3 and this reason where there is none.

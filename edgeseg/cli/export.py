@@ -5,8 +5,10 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
+from edgeseg.cli import compress
+from edgeseg.cli.progress import training_display
 from edgeseg.manifest import Manifest
 
 SUMMARY = "turn a network into a bundle for a target"
@@ -33,6 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="DIR", help="labelled dataset: int8 calibrates on its train split")
     parser.add_argument("--calibration", metavar="N|random", help="calibration images, 100 by default; or random data")
+    parser.add_argument(
+        "--ranges",
+        choices=("min-max", "percentile", "entropy"),
+        help="how int8 chooses the ranges of activations: all that occur, all but the outermost 0.01 %% on each side "
+        "(default), or by relative entropy",
+    )
+    compress.configure(parser)
     parser.add_argument("-o", "--out", required=True, metavar="OUT.edgeseg", help="the bundle to write")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
 
@@ -40,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export; returns 0, or raises EdgesegError."""
     start = time.monotonic()
+    is_compressed = compress.is_given(args)
     from edgeseg.export.quiet import import_tensorflow
 
     import_tensorflow()
@@ -48,14 +58,37 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out).expanduser()
     sizes = [(height, width) for height, width in args.imgsz]
     request = ExportRequest(
-        args.network, out, args.target, args.precision, args.data, args.calibration, args.dla, sizes
+        args.network,
+        out,
+        args.target,
+        args.precision,
+        args.data,
+        args.calibration,
+        args.dla,
+        sizes,
+        ranges=args.ranges,
     )
-    manifest = export_bundle(request, log)
+    if is_compressed:
+        manifest = _compressed(request, args)
+    else:
+        manifest = export_bundle(request, log)
     if args.json:
         print(manifest.to_json())
     else:
         print(_summary(str(out), manifest, time.monotonic() - start))
     return 0
+
+
+def _compressed(request: Any, args: argparse.Namespace) -> Manifest:
+    """Run the steps of compression on the way."""
+    from edgeseg.export.compress.bundle import export_compressed
+
+    compression = compress.compression_of(args)
+    try:
+        with training_display() as show:
+            return export_compressed(request, compression, log, show.report)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on after the last complete epoch")
 
 
 def log(text: str) -> None:

@@ -28,7 +28,7 @@ def masks_of(kernels: Kernels, share: float, sensitivity: Mapping[str, float] | 
         for name, kernel in kernels.items()
     }
     total = sum(kernel.size for kernel in kernels.values())
-    low, high = 0.0, max(float(values.max()) for values in relative.values())
+    low, high = 0.0, max(float(np.max(values)) for values in relative.values())
     for _ in range(_STEPS):
         middle = (low + high) / 2
         dropped = sum(int((values < middle).sum()) for values in relative.values())

@@ -11,19 +11,15 @@ from sklearn.cluster import KMeans
 
 from edgeseg.models.hold import LARGEST, Shared, channel_scales
 
-SMALLEST_BOOK, LARGEST_BOOK = 4, 256
 
-
-def share(kernel: np.ndarray, clusters: int, channel_axis: int = 3) -> Shared:
+def share(kernel: np.ndarray, clusters: int, channel_axis: int = 3, is_pruned: bool = False) -> Shared:
     """At most `clusters` values for a kernel, (h, w, in, out); of a depthwise one `channel_axis` is 2.
 
-    Zeros of a pruned kernel stay zeros: where a tenth of it is zero or more, zero is one of the values.
+    Zeros of a kernel that `is_pruned` stay zeros: zero is then one of the values.
     """
     scales = channel_scales(kernel, channel_axis)
     grid = (kernel / scales).astype(np.float64)
-    pruned = kernel == 0
-    if pruned.mean() < 0.1:
-        pruned = np.zeros(kernel.shape, bool)
+    pruned = (kernel == 0) & is_pruned
     book = _book(grid[~pruned], clusters - bool(pruned.any()))
     if pruned.any():
         book = np.unique(np.append(book[book != 0], 0.0))

@@ -13,7 +13,7 @@ from edgeseg.export.compress.channels import (
     narrowed,
     prunable,
     taylor_scores,
-    to_share_of_macs,
+    to_share,
 )
 from edgeseg.models.cost import cost_of
 from edgeseg.models.file import NetworkCard, load_network, save_network
@@ -32,7 +32,8 @@ def network():
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             shape = layer.gamma.shape
-            layer.set_weights([rng.uniform(*span, shape) for span in ((0.5, 1.5), (-0.5, 0.5), (-0.5, 0.5), (0.5, 2))])
+            spans = ((0.5, 1.5), (-0.5, 0.5), (-0.5, 0.5), (0.5, 2.0))
+            layer.set_weights([rng.uniform(low, high, shape) for low, high in spans])
     return network
 
 
@@ -74,7 +75,7 @@ def test_what_may_be_pruned(layout):
 def test_the_rest_computes_what_it_did(network, layout, image, criterion):
     """A third is gone; the same as the whole with those channels silent."""
     worth = importance(network, layout, criterion, None)
-    kept = choose(layout, worth, to_share_of_macs(layout, 2 / 3))
+    kept = choose(layout, worth, to_share(layout, 2 / 3))
     smaller, spec = narrowed(network, SPEC, layout, kept)
     assert 0.62 < cost_of(smaller).macs / cost_of(network).macs <= 2 / 3
     dropped = {g: np.setdiff1d(np.arange(layout.sizes[g]), stay) for g, stay in kept.items()}
@@ -88,7 +89,7 @@ def test_the_rest_computes_what_it_did(network, layout, image, criterion):
 def test_the_costs_that_the_choice_sees_are_those_of_the_graph(network, layout):
     sizes = dict(layout.sizes) | {"block_6_expand": 16, "fc6_pointwise": 40, "Conv_1": 8}
     kept = {group: np.arange(size) for group, size in sizes.items() if size != layout.sizes[group]}
-    assert cost_of(narrowed(network, SPEC, layout, kept)[0]).macs == pytest.approx(layout.macs_at(sizes))
+    assert cost_of(narrowed(network, SPEC, layout, kept)[0]).macs == pytest.approx(layout.cost_at(sizes))
 
 
 def test_the_least_worth_for_its_cost_goes_first(layout):
@@ -103,12 +104,12 @@ def test_the_least_worth_for_its_cost_goes_first(layout):
 
 
 def test_a_budget_out_of_reach(layout, network):
-    with pytest.raises(UsageError, match="8 channels in every layer"):
-        choose(layout, importance(network, layout, "l1", None), to_share_of_macs(layout, 0.01))
+    with pytest.raises(UsageError, match="25% of the channels in every layer"):
+        choose(layout, importance(network, layout, "l1", None), to_share(layout, 0.01))
 
 
 def test_taylor_is_the_change_of_the_loss(network, layout, image):
-    """Against the definition, by differences: scaling gamma and beta of a channel by 1 - e loses e (g gamma + b beta)."""
+    """By differences: with gamma and beta of a channel scaled by 1 - e the loss changes by e (g gamma + b beta)."""
     labels = np.random.default_rng(2).normal(size=logits(network, image).shape).astype(np.float32)
 
     def loss(wanted, found):
@@ -116,7 +117,10 @@ def test_taylor_is_the_change_of_the_loss(network, layout, image):
 
     name, channel, e = "block_12_expand_BN", 5, 1e-3
     scores = taylor_scores(network, [(image, labels)], loss)
-    assert set(scores) == {layer.name for layer in network.layers if layer.name.endswith("BN")} | {"bn_Conv1", "Conv_1_bn"}
+    assert set(scores) == {layer.name for layer in network.layers if layer.name.endswith("BN")} | {
+        "bn_Conv1",
+        "Conv_1_bn",
+    }
     norm = network.get_layer(name)
     before = norm.get_weights()
     values = []
@@ -134,7 +138,7 @@ def test_taylor_is_the_change_of_the_loss(network, layout, image):
 
 
 def test_a_pruned_network_is_saved_and_built_again(network, layout, tmp_path):
-    kept = choose(layout, importance(network, layout, "bn", None), to_share_of_macs(layout, 0.8))
+    kept = choose(layout, importance(network, layout, "bn", None), to_share(layout, 0.8))
     smaller, spec = narrowed(network, SPEC, layout, kept)
     classes = tuple(SegClass(i, name, (i, i, i)) for i, name in enumerate("abc"))
     save_network(tmp_path / "network.keras", smaller, NetworkCard(spec, classes, "x", {}, "random", {}))

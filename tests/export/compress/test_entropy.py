@@ -11,7 +11,7 @@ def test_powers_of_two_meet_the_bound():
 
 
 def test_an_example_worked_by_hand():
-    """a 45, b 13, c 12, d 16, e 9, f 5: 224 bits (Cormen et al., Introduction to Algorithms, section on Huffman codes)."""
+    """a 45, b 13, c 12, d 16, e 9, f 5: 224 bits (Cormen et al., Introduction to Algorithms, on Huffman codes)."""
     assert huffman_bits([45, 13, 12, 16, 9, 5, 0]) == 224
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgeseg.export.compress.share import share
-from edgeseg.models.hold import LARGEST, hold_views
+from edgeseg.models.hold import LARGEST, held_by, hold_views, turn_negative_scales
 from edgeseg.models.views import bake, look_through
 
 
@@ -42,7 +42,7 @@ def test_more_clusters_are_nearer():
 
 def test_pruned_weights_stay_zero(kernel):
     pruned = np.where(np.abs(kernel) < 0.1, 0, kernel)
-    shared = share(pruned, 8)
+    shared = share(pruned, 8, is_pruned=True)
     assert 0 in shared.codebook and len(shared.codebook) <= 8
     assert np.array_equal(shared.kernel() == 0, pruned == 0)
 
@@ -64,7 +64,7 @@ def test_depthwise_kernels_have_their_channels_elsewhere():
 def test_the_codebook_learns(kernel):
     """Training moves all weights of a value together, leaves the fixed ones, and ends on the grid."""
     pruned = np.where(np.abs(kernel) < 0.05, 0, kernel)
-    shared = share(pruned, 16)
+    shared = share(pruned, 16, is_pruned=True)
     image = keras.Input((4, 4, 64))
     network = keras.Model(image, keras.layers.Conv2D(48, 1, use_bias=False, name="conv")(image))
     network.get_layer("conv").set_weights([shared.kernel()])
@@ -104,3 +104,42 @@ def test_depthwise_convolutions_are_seen_too(strides):
     look_through(network, views)
     seen = keras.ops.convert_to_numpy(network(x))
     np.testing.assert_allclose(seen - 1, 2 * (plain - 1), atol=1e-5)
+
+
+@pytest.fixture
+def normed():
+    """Convolutions with BatchNorm, half of whose scales are negative."""
+    image = keras.Input((8, 8, 3))
+    x = image
+    rng = np.random.default_rng(4)
+    for name, layer in (
+        ("conv", keras.layers.Conv2D(16, 3, use_bias=True, name="conv")),
+        ("depthwise", keras.layers.DepthwiseConv2D(3, use_bias=False, name="depthwise")),
+        ("score", keras.layers.Conv2D(4, 1, use_bias=False, name="score")),
+    ):
+        x = keras.layers.BatchNormalization(name=f"{name}_BN")(layer(x))
+    network = keras.Model(image, x)
+    for layer in network.layers:
+        shapes = [tuple(w.shape) for w in layer.weights]
+        layer.set_weights([rng.normal(size=shape) for shape in shapes])
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(rng.uniform(0.5, 2, layer.gamma.shape))
+    return network
+
+
+def test_negative_scales_turn_without_a_change_of_the_function(normed):
+    x = np.random.default_rng(5).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    before = keras.ops.convert_to_numpy(normed(x))
+    turn_negative_scales(normed)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(normed(x)), before, atol=1e-4)
+    assert all((keras.ops.convert_to_numpy(x.gamma) >= 0).all() for x in normed.layers if x.name.endswith("_BN"))
+
+
+def test_what_compression_left(kernel):
+    image = keras.Input((4, 4, 64))
+    network = keras.Model(image, keras.layers.Conv2D(48, 1, use_bias=False, name="conv")(image))
+    pruned = np.where(np.abs(kernel) < 0.05, 0, kernel)
+    wanted = {"": kernel, "zeros": pruned, "values": share(pruned, 16, is_pruned=True).kernel()}
+    for held, values in wanted.items():
+        network.get_layer("conv").set_weights([values])
+        assert held_by(network) == held

@@ -1,0 +1,148 @@
+"""Steps one after the other: what each starts from, what its fine-tuning is asked for, what is run again. Neither the
+training nor the measuring is real here: test_compressed_export.py has both.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from edgeseg.datasets import open_dataset
+from edgeseg.errors import UsageError
+from edgeseg.export.compress.apply import dense_kernels, rewound
+from edgeseg.export.compress.measure import Measure, Row
+from edgeseg.export.compress.plan import Step
+from edgeseg.export.compress.run import ROUNDS, Compressor, Tuning
+from edgeseg.export.quiet import import_tensorflow
+from edgeseg.export.source import open_network
+
+import_tensorflow()
+
+import keras  # noqa: E402
+
+from edgeseg.models.file import load_network, save_network  # noqa: E402
+
+LAYER = "conv3"
+
+
+class FakeMeasure(Measure):
+    def __init__(self):
+        """It has nothing to measure with."""
+
+    @property
+    def request(self):
+        return {"name": "cpu", "precision": "int8"}
+
+    def row(self, source, step, told, epochs, bundle):
+        return Row(step, epochs, 1, 1, 4, 1, 1, 4.0, 1, 1, 1, 8.0, 1, 1, 0.5, 0.5, 0.9, [], told)
+
+
+@pytest.fixture(scope="module")
+def original(workshop):
+    return open_network(str(workshop.network))
+
+
+@pytest.fixture
+def compressor(original, workshop, tmp_path, monkeypatch):
+    """Function (**tuning) -> (Compressor in the same folder each time, the recipes that were trained by now)."""
+    recipes = []
+
+    def train(recipe, out, resume, report, note):
+        """The kernels get a little larger where they are not zero."""
+        network, card = load_network(recipe.init)
+        layer = network.get_layer(LAYER)
+        layer.kernel.assign(np.asarray(layer.kernel) * 1.01)
+        save_network(out / "network.keras", network, card)
+        recipes.append(recipe)
+
+    def made(**tuning):
+        tuned = Tuning(**({"epochs": (3,)} | tuning))
+        data = open_dataset(str(workshop.data))
+        return Compressor(original, data, tmp_path / "work", tuned, FakeMeasure(), print, lambda _: None), recipes
+
+    monkeypatch.setattr("edgeseg.export.compress.run.train", train)
+    return made
+
+
+def kernel(source):
+    return np.asarray(source.network.get_layer(LAYER).kernel)
+
+
+def test_fine_tuning_knows_the_steps_before_it(compressor, original):
+    run, recipes = compressor(epochs=(9, 2), crop=(32, 64))
+    done = run.run([Step("weights", 0.5), Step("qat"), Step("share", 16)])
+    assert [(r.hold, r.int8) for r in recipes] == [("zeros", False)] * ROUNDS + [("zeros", True), ("values", True)]
+    assert [r.epochs for r in recipes] == [3, 3, 3, 2, 2], "nine in three rounds; the last number for all that follow"
+    assert {r.teacher for r in recipes} == {(str(original.path),)} and {r.crop for r in recipes} == {(32, 64)}
+    assert [r.lr for r in recipes] == [5e-4] * 3 + [1e-4] * 2
+    assert len(np.unique(np.rint(127 * kernel(done.source) / np.abs(kernel(done.source)).max((0, 1, 2))))) <= 16
+    assert [row.step for row in done.rows] == ["weights:0.5", "qat", "share:16"]
+
+
+def test_weights_are_pruned_in_rounds_ever_more(compressor):
+    run, recipes = compressor()
+    run.run([Step("weights", 0.6)])
+    zeros = []
+    for recipe in recipes:
+        network, _ = load_network(recipe.init)
+        kernels = dense_kernels(network).values()
+        zeros.append(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
+    assert zeros[0] < zeros[1] < zeros[2] == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_lottery_ticket_has_the_early_weights(compressor, original):
+    """Zeros where the tuned network is smallest, and elsewhere the weights from before the step."""
+    run, recipes = compressor()
+    run.run([Step("weights", 0.6, lottery=True)])
+    ticket, tuned = (np.asarray(load_network(recipes[i].init)[0].get_layer(LAYER).kernel) for i in (2, 1))
+    kept = ticket != 0
+    assert 0.2 < kept.mean() < 0.7 and (tuned[kept] != 0).all()
+    assert (ticket[kept] == kernel(original)[kept]).all()
+
+
+def test_a_lottery_goes_back_to_the_network_that_is_named(compressor, original, tmp_path):
+    early = keras.models.clone_model(original.network)
+    early.set_weights([w + 0.5 for w in original.network.get_weights()])
+    save_network(tmp_path / "early.keras", early, original.card)
+    run, recipes = compressor(rewind=str(tmp_path / "early.keras"))
+    run.run([Step("weights", 0.6, lottery=True)])
+    ticket = np.asarray(load_network(recipes[0].init)[0].get_layer(LAYER).kernel)
+    assert (ticket[ticket != 0] == np.asarray(early.get_layer(LAYER).kernel)[ticket != 0]).all()
+    with pytest.raises(UsageError, match="other layers"):
+        rewound(original, open_network("fcn8-camvid"))
+
+
+def test_without_epochs_the_card_has_the_figures_of_the_changed_network(compressor):
+    run, recipes = compressor(epochs=(0,))
+    done = run.run([Step("share", 4)])
+    assert not recipes and 0 <= done.source.card.figures["val_miou"] < 0.5
+
+
+def test_what_is_done_is_not_done_again(compressor):
+    run, _ = compressor()
+    first = run.run([Step("share", 16)])
+    again, trained = compressor()
+    second = again.run([Step("share", 16), Step("qat")])
+    assert len(trained) == 2 and second.rows[0] == first.rows[0]
+    assert second.bundles[0] == first.bundles[0]
+
+
+def test_a_folder_of_another_compression_is_refused(compressor, tmp_path):
+    compressor()
+    before = (tmp_path / "work" / "request.json").read_text()
+    with pytest.raises(UsageError, match="another compression") as caught:
+        compressor(epochs=(4,))
+    assert "--work" in caught.value.fix and (tmp_path / "work" / "request.json").read_text() == before
+    assert json.loads(before)["tuning"]["epochs"] == [3]
+
+
+def test_a_teacher_that_is_none(compressor):
+    with pytest.raises(UsageError, match="nowhere"):
+        compressor(teacher=("nowhere.keras",))
+
+
+def test_an_order_that_makes_no_sense_runs_nothing(compressor):
+    run, recipes = compressor()
+    with pytest.raises(UsageError, match="undo it"):
+        run.run([Step("share", 16), Step("channels", 0.4)])
+    assert not recipes
