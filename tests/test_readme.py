@@ -27,7 +27,7 @@ SHORTER = {
     "--epochs 45": "--epochs 60 --batch 2 --lr 0.005",
     "edgeseg bench street.edgeseg": "edgeseg bench street.edgeseg --frames 20",
     "--epochs 60 -o faster": "--epochs 0 -o faster",
-    "--share 16 -o": "--share 16 --epochs 0 -o",
+    "--share 16 -o": "--share 16 --epochs 0 1 0 -o",
     "--max-drop 1.0": "--max-drop 100 --fastest --epochs 0",
 }
 

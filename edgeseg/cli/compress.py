@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--max-drop", type=float, metavar="POINTS", help="of mIoU on val that may be lost (default 1.0)")
     add("--fastest", action="store_true", help="the fastest within --max-drop, not the smallest")
     add("--epochs", type=int, nargs="+", metavar="N", help="of fine-tuning after each step, or after each one in turn")
-    add("--lr", type=float, metavar="X", help="highest learning rate (default: by step, 0.001 to 0.0001)")
+    add("--lr", type=float, metavar="X", help="highest learning rate (default: by step, 0.0005 or 0.0001)")
     add("--crop", type=int, nargs=2, metavar=("H", "W"), help="size of the training crops (default: whole images)")
     add("--criterion", choices=("taylor", "bn", "l1"), help="which channels matter (default taylor)")
     add("--rewind", metavar="NETWORK", help="weights that a lottery goes back to (default: those before the step)")

@@ -1,5 +1,6 @@
 """One step of compression applied to a float network, before its fine-tuning."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import keras
@@ -10,6 +11,7 @@ from edgeseg.errors import UsageError
 from edgeseg.export.compress import channels, magnitude
 from edgeseg.export.compress.latency import kept_for_speed
 from edgeseg.export.compress.plan import Step
+from edgeseg.export.compress.sensitivity import sensitivities
 from edgeseg.export.compress.share import share
 from edgeseg.export.source import FloatNetwork
 from edgeseg.frames import dataset_frames
@@ -23,6 +25,7 @@ from edgeseg.palette import UNLABELED
 from edgeseg.preprocess import resize
 
 Convolution = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
+FEW = 4  # images whose masks tell how sensitive a layer is
 IMAGES = 64  # whose loss tells what a channel is worth
 DEPTHWISE_CLUSTERS = 64  # at least: nine weights a channel, which cost a network more than they save
 
@@ -43,7 +46,8 @@ def apply(
         if step.kind == "2:4":
             masks = {name: magnitude.two_of_four(kernel) for name, kernel in dense.items()}
         else:
-            masks = magnitude.masks_of(dense, step.amount)
+            batch = np.concatenate([image for image, _ in itertools.islice(_batches(source, dataset), FEW)])
+            masks = magnitude.masks_of(dense, step.amount, sensitivities(network, dense, batch))
         for name, mask in masks.items():
             network.get_layer(name).kernel.assign(dense[name] * mask)
     return source._replace(network=network)

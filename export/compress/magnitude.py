@@ -5,7 +5,7 @@ cores of an Orin.
 
 Layers lose different shares: one threshold in units of each layer's standard deviation (section 3.1 of the paper, where
 that unit is the quality parameter of a layer) serves all of them, so a layer of which many weights are near zero loses
-more. `sensitivity` divides the threshold of a layer.
+more; one that suffers more than others loses fewer (edgeseg.export.compress.sensitivity).
 
 Left whole are depthwise kernels, which have nine weights a channel and are 3 % of a network, and the classes.
 """
@@ -21,7 +21,10 @@ _STEPS = 50  # of the bisection
 
 
 def masks_of(kernels: Kernels, share: float, sensitivity: Mapping[str, float] | None = None) -> Masks:
-    """Masks that take `share` of all weights together, least magnitude in units of its layer first."""
+    """Masks that take `share` of all weights together, least magnitude in units of its layer first.
+
+    `sensitivity` divides the threshold of a layer; 1 where it names none.
+    """
     sensitivity = sensitivity or {}
     relative = {
         name: np.abs(kernel) / max(1e-12, float(kernel.std())) * sensitivity.get(name, 1.0)

@@ -51,7 +51,7 @@ class Tuning(NamedTuple):
 
 
 # A network that lost channels has to learn much anew; where weights are merely rounded a high rate does harm.
-LEARNING_RATES = {"channels": 1e-3, "weights": 5e-4, "2:4": 5e-4, "qat": 1e-4, "share": 1e-4}
+LEARNING_RATES = {"channels": 5e-4, "weights": 5e-4, "2:4": 5e-4, "qat": 1e-4, "share": 1e-4}
 
 
 class Done(NamedTuple):
