@@ -85,7 +85,7 @@ def _quantised(weights: np.ndarray, quantiser: _Node, constants: Dict[str, memor
         shape = [1] * weights.ndim
         shape[quantiser.axis] = scale.size
         scale = scale.reshape(shape)
-    if not (scale > 0).all():
+    if not np.isfinite(scale).all() or not (scale > 0).all():
         raise ValueError("a scale that is not above 0")
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.rint(weights / scale)

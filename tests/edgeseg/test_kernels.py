@@ -49,7 +49,8 @@ def two_of_four(kernel):
     if kernel.two_of_four is None or "score" in kernel.name:
         return None
     fours = kernel.array.reshape(-1, 4).copy()
-    np.put_along_axis(fours, np.abs(fours.astype(int)).argsort(axis=1)[:, :2], 0, axis=1)
+    smallest = np.abs(fours.astype(int)).argsort(axis=1)[:, :2]
+    fours[np.arange(len(fours))[:, None], smallest] = 0
     return fours.reshape(kernel.array.shape)
 
 
