@@ -1,5 +1,6 @@
 """How a network gets into the zoo, and what is in it: files, figures and cards that belong together."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from edgeseg.bundle import read_bundle
 from edgeseg.cli.train import configure
 from edgeseg.errors import UsageError
 from edgeseg.export import zoo as entry
+from edgeseg.export.compress.measure import Row
 from edgeseg.export.model_card import NOTES, model_card, notes_of, train_command
 from edgeseg.export.source import file_sha256
 from edgeseg.export.zoo_matrix import kinds, matrix
@@ -68,6 +70,34 @@ def test_put_again_without_a_bundle(made, workshop):
     assert not (folder / f"{told.name}.edgeseg").exists()
     assert "int8 bundle" not in (folder / f"{told.name}.md").read_text()
     (folder / f"{told.name}.edgeseg").write_bytes(kept)
+
+
+def test_a_compressed_network_has_its_report(made, workshop):
+    """A folder of steps: the last row of the card is measured in the bundle beside it."""
+    folder, _ = made
+    steps = folder / "run"
+    row = Row("int8", 0, 1, 2, 4, 5, 6, 7.0, 8, 9, 10, 1.5, 11, 12, 0.1, 0.2, 0.3, (), {"cpu": "changes speed"}, 9.87)
+    original = {"network": str(workshop.network), "sha256": "", "parameters": 1000, "float32_bytes": 400_000}
+    record = {"original": original, "command": "edgeseg export fcn8 --share 16", "machine": {}, "shared": False}
+    record |= {"pattern": None, "steps": [row._asdict(), row._replace(step="share:16", epochs=3)._asdict()]}
+    (steps / "compression.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="was compressed") as caught:
+        entry.put(str(steps), str(workshop.data), folder)
+    assert "--name" in caught.value.fix
+    small = entry.put(str(steps), str(workshop.data), folder, name="small")
+    (steps / "compression.json").unlink()
+    manifest = read_bundle(str(folder / "small.edgeseg")).manifest
+    assert manifest.compression and manifest.accuracy
+    first, last = manifest.compression["steps"]
+    assert first == json.loads(json.dumps(row._asdict())) and (last["step"], last["epochs"]) == ("share:16", 3)
+    assert last["bundle_bytes"] == small.files["small.edgeseg"] and last["latency_ms"] == 9.87
+    assert last["miou"] == pytest.approx(manifest.accuracy["miou"]) and last["weights"] > 1000
+    card = (folder / "small.md").read_text()
+    assert (
+        "edgeseg export fcn8 --share 16" in card and f"{last['bundle_bytes']:,}" in card and "| share:16 | 3 |" in card
+    )
+    for suffix in (".keras", ".edgeseg", ".md"):
+        (folder / ("small" + suffix)).unlink()
 
 
 def test_data_of_another_kind_changes_nothing(made, workshop, monkeypatch):
