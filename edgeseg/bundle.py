@@ -176,7 +176,8 @@ def write_bundle(path: str, manifest: Manifest, payloads: Dict[str, bytes]) -> N
     temporary = "{}.{}.tmp".format(path, os.getpid())
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
-            _add(archive, MANIFEST, manifest.to_json().encode("utf-8"), zipfile.ZIP_DEFLATED)
+            # Not packed: a manifest that tells the size of its bundle would never have the size that it tells.
+            _add(archive, MANIFEST, manifest.to_json().encode("utf-8"), zipfile.ZIP_STORED)
             for payload in manifest.payloads:
                 # LZMA is the entropy-coding stage of Deep Compression (Han et al. 2016), for free.
                 _add(archive, payload.path, payloads[payload.role], zipfile.ZIP_LZMA)
