@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from edgeseg.models.fake_quant import rounded_kernel, source_of
-from edgeseg.models.hold import channel_axis_of
+from edgeseg.models.hold import channel_axis_of, convolutions_of
+from edgeseg.models.network import copy_of
 
 
 def with_corrected_biases(network: keras.Model, means: Mapping[str, np.ndarray]) -> keras.Model:
@@ -21,12 +22,9 @@ def with_corrected_biases(network: keras.Model, means: Mapping[str, np.ndarray])
     `means` are those of the inputs of its convolutions, (channels,) by layer. Nothing changes where the weights lie on
     the grid of int8 already.
     """
-    copy = keras.models.clone_model(network)
-    copy.set_weights(network.get_weights())
+    copy = copy_of(network)
     norms = {source_of(layer): layer for layer in copy.layers if isinstance(layer, keras.layers.BatchNormalization)}
-    for layer in copy.layers:
-        if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            continue
+    for layer in convolutions_of(copy):
         shift = _shift(layer, means[layer.name])
         if layer.name in norms:
             mean = norms[layer.name].moving_mean

@@ -12,7 +12,8 @@ from edgeseg.export.bias import with_corrected_biases
 from edgeseg.models.activations import Observation
 from edgeseg.models.evaluate import to_float_input
 from edgeseg.models.fake_quant import Range, fake_quant, int8_operations, rounded_kernel
-from edgeseg.models.hold import channel_axis_of
+from edgeseg.models.hold import channel_axis_of, convolutions_of
+from edgeseg.models.network import copy_of
 
 
 class Damage(NamedTuple):
@@ -37,8 +38,7 @@ def damage(
     """
     operations = int8_operations(network)
     int8 = _with_rounded_kernels(with_corrected_biases(network, seen.means))
-    mixed = keras.models.clone_model(network)
-    mixed.set_weights(network.get_weights())
+    mixed = copy_of(network)
     mixed.jit_compile = False
     switches = keras.Variable(np.zeros(len(operations), np.float32), trainable=False, name="switches")
     for number, operation in enumerate(operations):
@@ -59,9 +59,8 @@ def damage(
 
 
 def _with_rounded_kernels(network: keras.Model) -> keras.Model:
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            layer.kernel.assign(rounded_kernel(layer.kernel, channel_axis_of(layer)))
+    for layer in convolutions_of(network):
+        layer.kernel.assign(rounded_kernel(layer.kernel, channel_axis_of(layer)))
     return network
 
 

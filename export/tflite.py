@@ -12,6 +12,7 @@ from edgeseg.export.bias import with_corrected_biases
 from edgeseg.export.quiet import quiet
 from edgeseg.models.activations import DEFAULT_METHOD, Method, observe
 from edgeseg.models.fake_quant import Range, fake_quant, quantised_tensors, round_outputs
+from edgeseg.models.network import copy_of
 from edgeseg.tflite.checks import check_full_integer, check_static
 from edgeseg.tflite.model import TfliteModel, read_tflite
 
@@ -88,8 +89,7 @@ def _static(network: keras.Model) -> keras.Model:
 
 def _rounding(network: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
     """A copy of static shape that rounds its input and its activations: the converter takes the ranges from there."""
-    copy = keras.models.clone_model(network)
-    copy.set_weights(network.get_weights())
+    copy = copy_of(network)
     round_outputs(copy, ranges)
     image = keras.Input(batch_shape=(1, *network.input_shape[1:]), name="image")
     return keras.Model(image, copy(fake_quant(image, INPUT_RANGE), training=False))

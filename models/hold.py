@@ -4,7 +4,7 @@ Both are read from the weights themselves, so a network that was pruned or whose
 its fine-tuning needs.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -30,12 +30,15 @@ class Shared(NamedTuple):
         return (self.scales * self.codebook[self.indices]).astype(np.float32)
 
 
+def convolutions_of(network: keras.Model) -> list[Any]:
+    """The layers whose kernels are pruned, shared and rounded; not those of learned upsampling."""
+    return [x for x in network.layers if isinstance(x, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)]
+
+
 def hold_views(network: keras.Model, hold: Hold) -> dict[str, View]:
     """Views of the convolutions of `network`, by name, that keep what its weights have in common."""
     views: dict[str, View] = {}
-    for layer in network.layers:
-        if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            continue
+    for layer in convolutions_of(network):
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         if hold == "zeros" and (kernel == 0).any():
             views[layer.name] = masked((kernel != 0).astype(np.float32))
@@ -49,8 +52,7 @@ def held_by(network: keras.Model) -> Hold:
     """What a network was left with by compression: "values" where all of its kernels are codebooks, "zeros" where a
     kernel has many of them, "" where it was not compressed.
     """
-    convolutions = [x for x in network.layers if isinstance(x, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)]
-    kernels = [(keras.ops.convert_to_numpy(layer.kernel), channel_axis_of(layer)) for layer in convolutions]
+    kernels = [(keras.ops.convert_to_numpy(x.kernel), channel_axis_of(x)) for x in convolutions_of(network)]
     if all(shared and len(shared.codebook) < _ALL for shared in (read_shared(*pair) for pair in kernels)):
         return "values"
     return "zeros" if any((kernel == 0).mean() > _MANY for kernel, _ in kernels) else ""

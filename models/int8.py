@@ -17,7 +17,7 @@ from edgeseg.datasets.base import spread
 from edgeseg.errors import UsageError
 from edgeseg.models.activations import DEFAULT_METHOD, observe
 from edgeseg.models.fake_quant import Range, quantised_tensors, rounded_kernel
-from edgeseg.models.hold import channel_axis_of
+from edgeseg.models.hold import channel_axis_of, convolutions_of
 from edgeseg.models.transfer import Transfer
 from edgeseg.models.views import View
 from edgeseg.models.weights import InitialWeights
@@ -55,8 +55,7 @@ def freeze_batch_norm(network: keras.Model) -> None:
 
 def int8_views(network: keras.Model, held: Mapping[str, View]) -> dict[str, View]:
     """Views of all convolutions of `network` that round to int8 what `held` makes of their kernels."""
-    convolutions = [x for x in network.layers if isinstance(x, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)]
-    return {layer.name: _rounding(channel_axis_of(layer), held.get(layer.name)) for layer in convolutions}
+    return {x.name: _rounding(channel_axis_of(x), held.get(x.name)) for x in convolutions_of(network)}
 
 
 def _rounding(channel_axis: int, held: View | None) -> View:

@@ -30,6 +30,13 @@ def build(spec: NetworkSpec) -> keras.Model:
     return with_channels(network, dict(spec.channels)) if spec.channels else network
 
 
+def copy_of(network: keras.Model) -> keras.Model:
+    """The same layers with the same weights, as objects of their own."""
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
 def with_channels(network: keras.Model, channels: dict[str, int]) -> keras.Model:
     """The same network, with random weights, and another number of outputs in the convolutions that are named."""
     config = network.get_config()

@@ -18,13 +18,13 @@ from edgeseg.frames import dataset_frames
 from edgeseg.models.coarse import plain_meanings
 from edgeseg.models.cost import operations
 from edgeseg.models.evaluate import to_float_input
-from edgeseg.models.hold import channel_axis_of, held_by, turn_negative_scales
+from edgeseg.models.hold import channel_axis_of, convolutions_of, held_by, turn_negative_scales
 from edgeseg.models.loss import SegmentationLoss, class_weights
+from edgeseg.models.network import copy_of
 from edgeseg.models.slicing import SCORE, Arrays
 from edgeseg.palette import UNLABELED
 from edgeseg.preprocess import resize
 
-Convolution = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
 FEW = 4  # images whose masks tell how sensitive a layer is
 IMAGES = 64  # whose loss tells what a channel is worth
 DEPTHWISE_CLUSTERS = 64  # at least: nine weights a channel, which cost a network more than they save
@@ -38,7 +38,7 @@ def apply(
         return source
     if step.kind == "channels":
         return _without_channels(source, step, dataset, criterion, log)
-    network = _copy(source.network)
+    network = copy_of(source.network)
     if step.kind == "share":
         _share(network, int(step.amount))
     else:
@@ -61,7 +61,7 @@ def rewound(source: FloatNetwork, early: FloatNetwork) -> FloatNetwork:
     shapes = [[(w.path, tuple(w.shape)) for w in n.network.weights] for n in (source, early)]
     if shapes[0] != shapes[1]:
         raise UsageError(f"{early.path} has other layers than the network that is pruned", "rewind to one of the same")
-    network = _copy(early.network)
+    network = copy_of(early.network)
     for name, kernel in dense_kernels(source.network).items():
         layer = network.get_layer(name)
         layer.kernel.assign(keras.ops.convert_to_numpy(layer.kernel) * (kernel != 0))
@@ -72,28 +72,19 @@ def dense_kernels(network: keras.Model) -> dict[str, np.ndarray]:
     """Kernels whose weights are pruned, by layer: not depthwise ones, nor that of the classes."""
     return {
         layer.name: keras.ops.convert_to_numpy(layer.kernel)
-        for layer in network.layers
-        if isinstance(layer, keras.layers.Conv2D)
-        and not isinstance(layer, keras.layers.DepthwiseConv2D)
-        and layer.name != SCORE
+        for layer in convolutions_of(network)
+        if not isinstance(layer, keras.layers.DepthwiseConv2D) and layer.name != SCORE
     }
-
-
-def _copy(network: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(network)
-    copy.set_weights(network.get_weights())
-    return copy
 
 
 def _share(network: keras.Model, clusters: int) -> None:
     is_pruned = held_by(network) == "zeros"
     turn_negative_scales(network)
-    for layer in network.layers:
-        if isinstance(layer, Convolution):
-            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-            most = max(clusters, DEPTHWISE_CLUSTERS) if depthwise else clusters
-            kernel = keras.ops.convert_to_numpy(layer.kernel)
-            layer.kernel.assign(share(kernel, most, channel_axis_of(layer), is_pruned).kernel())
+    for layer in convolutions_of(network):
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        most = max(clusters, DEPTHWISE_CLUSTERS) if depthwise else clusters
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        layer.kernel.assign(share(kernel, most, channel_axis_of(layer), is_pruned).kernel())
 
 
 def _without_channels(
