@@ -90,7 +90,7 @@ def _share(network: keras.Model, clusters: int) -> None:
 def _without_channels(
     source: FloatNetwork, step: Step, dataset: Dataset, criterion: channels.Criterion, log: Callable[[str], None]
 ) -> FloatNetwork:
-    layout = channels.layout_of(source.network)
+    layout = channels.layout_of(source.network, source.card.spec)
     taylor = _taylor(source, dataset) if criterion == "taylor" else None
     worth = channels.importance(source.network, layout, criterion, taylor)
     if step.on_this_cpu:

@@ -25,7 +25,7 @@ import numpy as np
 
 from edgeseg.errors import UsageError
 from edgeseg.models.cost import operations
-from edgeseg.models.network import with_channels
+from edgeseg.models.network import build, with_channels
 from edgeseg.models.slicing import SCORE, Arrays, Axis, channel_axes, channels_of, l1_importance, take_channels
 from edgeseg.models.spec import NetworkSpec
 from edgeseg.models.transfer import arrays_of
@@ -34,9 +34,9 @@ Criterion = Literal["taylor", "bn", "l1"]
 CRITERIA = get_args(Criterion)
 
 MULTIPLE = 8  # of the channels that stay
-# Of the channels of a group at least a quarter stays. On images that a network has learnt by heart the gradients of its
-# last stages are near zero, and Taylor takes nearly all: on fcn8-camvid, cut to 46 % of its time on a CPU and trained
-# for 20 epochs, 69.2 % mIoU with this floor, 68.4 without.
+# Of the channels that a group had in the unpruned network at least a quarter stays. On images that a network has learnt
+# by heart the gradients of its last stages are near zero, and Taylor takes nearly all: on fcn8-camvid, cut to 46 % of
+# its time on a CPU and trained for 20 epochs, 69.2 % mIoU with this floor, 68.4 without.
 SMALLEST_SHARE = 0.25
 _BOTTLENECK = "_project"  # the ending of the layers that make the channels of a bottleneck
 
@@ -50,7 +50,8 @@ class Layout(NamedTuple):
 
     axes: list[Axis]
     sizes: dict[str, int]  # channels of each group
-    costs: Mapping[str, float]  # of each layer, unpruned: multiply-accumulates, or milliseconds
+    costs: Mapping[str, float]  # of each layer, as it is: multiply-accumulates, or milliseconds
+    fewest: Mapping[str, float]  # channels that each group keeps at least
 
     def cost_at(self, sizes: Mapping[str, int]) -> float:
         """Cost of an image when the groups have these sizes."""
@@ -62,11 +63,14 @@ class Layout(NamedTuple):
         return sum(cost * shares[layer] for layer, cost in self.costs.items())
 
 
-def layout_of(network: keras.Model, costs: Mapping[str, float] | None = None) -> Layout:
-    """The layout of `network`; its costs are multiply-accumulates where none are given."""
+def layout_of(network: keras.Model, spec: NetworkSpec, costs: Mapping[str, float] | None = None) -> Layout:
+    """The layout of `network`, built by `spec`; its costs are multiply-accumulates where none are given."""
     axes = channel_axes(network)
+    sizes = channels_of(axes, arrays_of(network))
+    whole = channels_of(axes, arrays_of(build(spec._replace(channels=())))) if spec.channels else sizes
+    fewest = {group: max(MULTIPLE, SMALLEST_SHARE * size) for group, size in whole.items()}
     macs = {step.name: step.macs for step in operations(network) if step.macs}
-    return Layout(axes, channels_of(axes, arrays_of(network)), costs or macs)
+    return Layout(axes, sizes, costs or macs, fewest)
 
 
 def prunable(layout: Layout) -> list[str]:
@@ -141,13 +145,12 @@ def choose(layout: Layout, worth: Arrays, fits: Callable[[Mapping[str, int]], bo
     sizes = dict(layout.sizes)
     dropped = dict.fromkeys(worth, 0)
     savings = {group: _saved_by_each(layout, group) for group in worth}
-    fewest = {group: max(MULTIPLE, SMALLEST_SHARE * layout.sizes[group]) for group in worth}
     while not fits(sizes):
-        open_groups = [group for group in worth if sizes[group] - _step(sizes[group]) >= fewest[group]]
+        open_groups = [group for group in worth if sizes[group] - _step(sizes[group]) >= layout.fewest[group]]
         if not open_groups:
             raise OutOfReachError(
                 f"with {SMALLEST_SHARE:.0%} of the channels in every layer the network is still beyond the budget",
-                "give a larger one, or begin with a narrower network; a second --prune channels goes on from the first",
+                "give a larger one, or begin with a narrower network",
             )
 
         def price(group: str) -> float:

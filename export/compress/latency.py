@@ -32,7 +32,7 @@ def kept_for_speed(
     Raises OutOfReachError where it is not.
     """
     network, threads = source.network, usual_threads()
-    layout = layout_of(network, layer_ms(network, threads))
+    layout = layout_of(network, source.card.spec, layer_ms(network, threads))
     before = to_int8_untrained(network)
     share = 1 / step.speedup if step.speedup else step.ms / measure_ms([before], threads, ROUNDS)[0]
     for _ in range(_TRIES):

@@ -39,7 +39,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def layout(network):
-    return layout_of(network)
+    return layout_of(network, SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,15 @@ def test_the_least_worth_for_its_cost_goes_first(layout):
 def test_a_budget_out_of_reach(layout, network):
     with pytest.raises(UsageError, match="25% of the channels in every layer"):
         choose(layout, importance(network, layout, "l1", None), to_share(layout, 0.01))
+
+
+def test_a_second_pruning_does_not_go_below_the_quarter_either(network, layout):
+    worth = importance(network, layout, "l1", None)
+    smaller, spec = narrowed(network, SPEC, layout, choose(layout, worth, to_share(layout, 0.4)))
+    again = layout_of(smaller, spec)
+    assert again.sizes != layout.sizes and again.fewest == layout.fewest
+    with pytest.raises(UsageError, match="25% of the channels in every layer"):
+        choose(again, importance(smaller, again, "l1", None), to_share(again, 0.4))
 
 
 def test_taylor_is_the_change_of_the_loss(network, layout, image):
