@@ -1,7 +1,7 @@
 """How much a network suffers where one layer loses weights: per-layer sensitivity (Han et al. 2015, section 3.1).
 
-Half of the weights of one layer become zero, and the masks of a few images tell what that costs. A layer that costs
-more than others keeps more: its weights count as larger. Measured on fcn8-camvid without fine-tuning, on 12 images of
+Half of the weights that one layer has left become zero, and the masks of a few images tell what that costs. A layer that
+costs more than others keeps more: its weights count as larger. Measured on fcn8-camvid without fine-tuning, on 12 images of
 CamVid val: with 30 and 50 % zeros 98.5 and 96.2 % of the cells keep their class, without sensitivity 57.9 and 33.5 %.
 """
 
@@ -26,7 +26,8 @@ def sensitivities(network: keras.Model, kernels: Mapping[str, np.ndarray], batch
     damage = {}
     for name, kernel in kernels.items():
         layer = network.get_layer(name)
-        layer.kernel.assign(kernel * masks_of({name: kernel}, HALF)[name])
+        zeros = float((kernel == 0).mean())
+        layer.kernel.assign(kernel * masks_of({name: kernel}, zeros + (1 - zeros) * HALF)[name])
         damage[name] = max(_LEAST, float((_classes(network, batch) != before).mean()))
         layer.kernel.assign(kernel)
     mean = np.exp(np.mean(np.log(list(damage.values()))))
