@@ -1,13 +1,17 @@
 """`edgeseg export` with steps of compression, on a small FCN-8s: what is in the bundle is what was asked for."""
 
 import json
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from edgeseg.bundle import read_bundle
 from edgeseg.cli import main
+from edgeseg.coral.preflight import preflight
 from edgeseg.export.quiet import import_tensorflow
 from edgeseg.kernels import kernels_of
+from edgeseg.tflite.model import read_tflite
 
 import_tensorflow()
 
@@ -34,14 +38,20 @@ def arguments(original, workshop, out, *more):
     return ["export", str(original), "--target", "cpu", "--data", str(workshop.data), "-o", str(out), *more]
 
 
+@contextmanager
+def wavering():
+    """Hardly trained, on strange images, a network wavers; how near int8 has to be is for test_parity.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REQUIRED_AGREEMENT, ("tflite", "int8"), 0.5)
+        patch.setattr("edgeseg.export.parity.ALLOWED_MIOU_DROP", 0.5)
+        yield
+
+
 @pytest.fixture(scope="module")
 def made(original, workshop, tmp_path_factory):
     """The bundle after all kinds of steps; the folder of the steps is beside it."""
     out = tmp_path_factory.mktemp("made") / "small.edgeseg"
-    with pytest.MonkeyPatch.context() as patch:
-        # Trained for two steps on strange images it wavers; how near int8 has to be is for test_parity.py.
-        patch.setitem(REQUIRED_AGREEMENT, ("tflite", "int8"), 0.5)
-        patch.setattr("edgeseg.export.parity.ALLOWED_MIOU_DROP", 0.5)
+    with wavering():
         assert main(arguments(original, workshop, out, *STEPS, *EPOCHS, "--calibration", "4")) == 0
     return out
 
@@ -113,6 +123,34 @@ def test_inspect_shows_the_steps(made, capsys):
     assert main(["inspect", str(made)]) == 0
     shown = capsys.readouterr().out
     assert "channels:0.3" in shown and "changes size only" in shown
+
+
+def test_two_of_four_for_an_orin(original, workshop, tmp_path):
+    """The pattern is in the ONNX file that the tensor cores get, where input channels are the second axis."""
+    out = tmp_path / "orin.edgeseg"
+    words = arguments(original, workshop, out, "--prune", "2:4", "--epochs", "0")
+    words[words.index("cpu")] = "orin"
+    with wavering():
+        assert main(words) == 0
+    bundle = read_bundle(str(out))
+    pruned = [k for k in kernels_of(bundle.payloads)[:-1] if k.two_of_four is not None]
+    assert pruned and all(k.two_of_four for k in pruned)
+    fours = pruned[0].array.reshape(len(pruned[0].array), -1, 4)
+    assert set(np.count_nonzero(fours, axis=2).ravel()) == {2}
+    assert report(out)["pattern"] == "2:4" and report(out)["steps"][-1]["effects"]["orin"] == "changes speed"
+
+
+def test_channels_for_coral(original, workshop, tmp_path):
+    """What is left is still all for the Edge TPU, in one piece."""
+    out = tmp_path / "coral.edgeseg"
+    words = arguments(original, workshop, out, "--prune", "channels:0.3", "--epochs", "0")
+    words[words.index("cpu")] = "coral"
+    with wavering():
+        assert main([*words, "--calibration", "4"]) == 0
+    bundle = read_bundle(str(out))
+    macs = cost_of(load_network(original)[0]).macs
+    assert bundle.manifest.network.macs is not None and bundle.manifest.network.macs <= 0.7 * macs
+    assert preflight(read_tflite(bundle.payloads["tflite"])).whole
 
 
 @pytest.mark.parametrize(
