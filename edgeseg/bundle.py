@@ -11,6 +11,7 @@ import struct
 import zipfile
 from typing import Dict, NamedTuple, Tuple
 
+from edgeseg import packing
 from edgeseg.errors import BundleError, EnvironmentFault, UsageError
 from edgeseg.manifest import Manifest, PayloadInfo, parse_manifest
 
@@ -151,7 +152,7 @@ def _payloads(archive: zipfile.ZipFile, members: Dict[str, zipfile.ZipInfo], man
             raise BundleError("payload {} is missing".format(payload.path), _DAMAGED)
         if not 0 < payload.bytes <= MAX_PAYLOAD_BYTES:
             raise BundleError("payload {} claims {} bytes".format(payload.path, payload.bytes), _DAMAGED)
-        data = _read(archive, members[payload.path], payload.bytes)
+        data = _payload(archive, members[payload.path], payload)
         if len(data) != payload.bytes:
             raise BundleError(
                 "payload {} has {} bytes, not {}".format(payload.path, len(data), payload.bytes), _DAMAGED
@@ -162,8 +163,16 @@ def _payloads(archive: zipfile.ZipFile, members: Dict[str, zipfile.ZipInfo], man
     return payloads
 
 
+def _payload(archive: zipfile.ZipFile, member: zipfile.ZipInfo, payload: PayloadInfo) -> bytes:
+    if not payload.path.endswith(packing.SUFFIX):
+        return _read(archive, member, payload.bytes)
+    return packing.unpack(_read(archive, member, payload.bytes + packing.MAX_TABLE_BYTES), payload.bytes)
+
+
 def payload_info(role: str, path: str, data: bytes) -> PayloadInfo:
-    """Describe a payload for the manifest."""
+    """Describe a payload for the manifest. Its path says whether it is packed in the archive."""
+    if packing.packable(role, data):
+        path += packing.SUFFIX
     return PayloadInfo(role, path, hashlib.sha256(data).hexdigest(), len(data))
 
 
@@ -179,8 +188,11 @@ def write_bundle(path: str, manifest: Manifest, payloads: Dict[str, bytes]) -> N
             # Not packed: a manifest that tells the size of its bundle would never have the size that it tells.
             _add(archive, MANIFEST, manifest.to_json().encode("utf-8"), zipfile.ZIP_STORED)
             for payload in manifest.payloads:
-                # LZMA is the entropy-coding stage of Deep Compression (Han et al. 2016), for free.
-                _add(archive, payload.path, payloads[payload.role], zipfile.ZIP_LZMA)
+                data = payloads[payload.role]
+                if payload.path.endswith(packing.SUFFIX):
+                    data = packing.pack(data, packing.packable(payload.role, data))
+                # The entropy-coding stage of Deep Compression (Han et al. 2016).
+                _add(archive, payload.path, data, zipfile.ZIP_LZMA)
         read_bundle(temporary)
         os.replace(temporary, path)
     except OSError as error:

@@ -104,7 +104,7 @@ class Manifest(NamedTuple):
 
     def to_json(self) -> str:
         """Serialise; `parse_manifest` reads it back to an equal manifest."""
-        return json.dumps(_plain(self), indent=1, sort_keys=True)
+        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
 
 
 _CHOICES = {

@@ -1,6 +1,7 @@
 """edgeseg export: a network becomes a bundle for a target."""
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         manifest = export_bundle(request, log)
     if args.json:
-        print(manifest.to_json())
+        print(json.dumps(json.loads(manifest.to_json()), indent=1))
     else:
         print(_summary(str(out), manifest, time.monotonic() - start))
     return 0

@@ -1,8 +1,9 @@
 """How much a network suffers where one layer loses weights: per-layer sensitivity (Han et al. 2015, section 3.1).
 
-Half of the weights that one layer has left become zero, and the masks of a few images tell what that costs. A layer that
-costs more than others keeps more: its weights count as larger. Measured on fcn8-camvid without fine-tuning, on 12 images of
-CamVid val: with 30 and 50 % zeros 98.5 and 96.2 % of the cells keep their class, without sensitivity 57.9 and 33.5 %.
+Half of the weights that one layer has left become zero, and the masks of a few images tell what that costs. A layer
+that costs more than others keeps more: its weights count as larger. Measured on fcn8-camvid without fine-tuning, on 12
+images of CamVid val: with 30 and 50 % zeros 98.5 and 96.2 % of the cells keep their class, without sensitivity 57.9 and
+33.5 %.
 """
 
 from collections.abc import Mapping
