@@ -83,7 +83,7 @@ def test_more_than_sixteen_values_stay_as_they_are(bundle):
         (packing._ROW.pack(0, 8, 0), "8 weights of 0 values"),
         (packing._ROW.pack(0, 8, 17) + bytes(17), "8 weights of 17 values"),
         (packing._ROW.pack(0, 17, 1) + b"\1", "17 weights of 1 values"),
-        (packing._ROW.pack(2 ** 32 - 1, 2 ** 32 - 1, 1) + b"\1", "weights of 1 values"),
+        (packing._ROW.pack(2**32 - 1, 2**32 - 1, 1) + b"\1", "weights of 1 values"),
         (packing._ROW.pack(0, 8, 2) + b"\1\2", "more than 2 values at 0"),
     ],
 )

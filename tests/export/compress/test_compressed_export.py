@@ -81,7 +81,7 @@ def test_the_file_has_what_was_asked_for(made, original):
     pruned = dense(kernels)
     assert sum(k.zeros for k in pruned) >= 0.48 * sum(k.weights for k in pruned)
     large = [kernel for kernel in pruned if kernel.weights >= SMALL]
-    assert large and different(large) <= 16 and different(kernels) <= 64
+    assert large and different(large) <= 16 < different(kernels) <= 64
     assert all({0, 127} <= {abs(value) for value in k.values or ()} for k in pruned)
     macs = bundle.manifest.network.macs
     assert macs and macs <= 0.7 * cost_of(load_network(original)[0]).macs
