@@ -79,7 +79,8 @@ def train_command(recipe: dict[str, Any], out: str) -> str:
     for name, value in recipe.items():
         default = recipe["imgsz"] if name == "crop" else Recipe._field_defaults.get(name)
         if name in _SHOWN or _listed(value) != _listed(default):
-            words += ["--" + name.replace("_", "-"), *(shlex.quote(_argument(v)) for v in _listed(value))]
+            values = [] if value is True else [shlex.quote(_argument(v)) for v in _listed(value)]
+            words += ["--" + name.replace("_", "-"), *values]
     return " ".join([*words, "-o", out])
 
 

@@ -112,7 +112,9 @@ def test_data_of_another_kind_changes_nothing(made, workshop, monkeypatch):
 def test_the_command_gives_the_recipe_again():
     import argparse
 
-    recipe = Recipe("my data", "spp", 0.5, (224, 320), (160, 224), lr=0.002, rare_crop=0.0, holdout="a_", seed=3)
+    recipe = Recipe(
+        "my data", "spp", 0.5, (224, 320), (160, 224), lr=0.002, rare_crop=0.0, holdout="a_", seed=3, int8=True
+    )
     told = shlex.split(train_command(recipe._asdict(), "runs/x"))
     parser = argparse.ArgumentParser()
     configure(parser)
