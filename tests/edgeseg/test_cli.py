@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -146,10 +146,16 @@ def test_status_line_without_display(bundle, tmp_path):
     environment = dict(os.environ, DISPLAY="", WAYLAND_DISPLAY="")
     command = [sys.executable, "-m", "edgeseg", "run", bundle, "--camera", "pattern:96x64"] + list(FAKE)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, universal_newlines=True, env=environment)
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    status = [line for line in errors.splitlines() if "FPS" in line and "dropped" in line]
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    try:
+        status = [next(line for line in process.stderr if "FPS" in line and "dropped" in line)]
+        process.send_signal(signal.SIGINT)
+        status += [line for line in process.stderr if "FPS" in line and "dropped" in line]
+        process.wait()
+    finally:
+        timer.cancel()
+        process.stderr.close()
     assert len(status) >= 2 and "%" in status[0]
 
 
