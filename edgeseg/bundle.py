@@ -185,7 +185,7 @@ def write_bundle(path: str, manifest: Manifest, payloads: Dict[str, bytes]) -> N
     temporary = "{}.{}.tmp".format(path, os.getpid())
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
-            # Not packed: a manifest that tells the size of its bundle would never have the size that it tells.
+            # Not compressed: a manifest that tells the size of its bundle would never have the size that it tells.
             _add(archive, MANIFEST, manifest.to_json().encode("utf-8"), zipfile.ZIP_STORED)
             for payload in manifest.payloads:
                 data = payloads[payload.role]

@@ -102,9 +102,14 @@ class Manifest(NamedTuple):
     verification: Optional[Dict[str, Any]]  # masks of the device against those of the CPU: `edgeseg verify`
     provenance: Dict[str, Any]
 
+    def to_dict(self) -> Dict[str, Any]:
+        """The manifest as JSON has it: dictionaries, lists, strings, numbers and None."""
+        plain: Dict[str, Any] = _plain(self)
+        return plain
+
     def to_json(self) -> str:
         """Serialise; `parse_manifest` reads it back to an equal manifest."""
-        return json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
 
 _CHOICES = {

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         manifest = export_bundle(request, log)
     if args.json:
-        print(json.dumps(json.loads(manifest.to_json()), indent=1))
+        print(json.dumps(manifest.to_dict(), indent=1, sort_keys=True))
     else:
         print(_summary(str(out), manifest, time.monotonic() - start))
     return 0

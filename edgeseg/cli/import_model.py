@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     )
     imported = import_model(request, _log)
     if args.json:
-        report = {"manifest": json.loads(imported.bundle.manifest.to_json()), "trial": imported.trial._asdict()}
+        report = {"manifest": imported.bundle.manifest.to_dict(), "trial": imported.trial._asdict()}
         print(json.dumps(report, indent=1, sort_keys=True))
     else:
         print("\n".join(_lines(args.out, imported)))

@@ -91,7 +91,7 @@ def _bundle(path: str, target: Optional[str]) -> Dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         packed = {info.filename: info.compress_size for info in archive.infolist()}
     kernels = kernels_of(bundle.payloads)
-    report: Dict[str, Any] = {"manifest": json.loads(manifest.to_json()), "packed_bytes": packed}
+    report: Dict[str, Any] = {"manifest": manifest.to_dict(), "packed_bytes": packed}
     report["kernels"] = kernel_facts(kernels)
     lines = bundle_lines(manifest, packed, kernels)
     if manifest.target.backend == "tensorrt":

@@ -3,7 +3,11 @@
 import json
 import os
 
+import numpy as np
 import pytest
+
+from edgeseg.kernels import kernels_of
+from edgeseg.tflite.model import read_tflite
 
 BOARDS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boards")
 
@@ -36,3 +40,19 @@ def board(tmp_path):
         return root
 
     return unpack
+
+
+@pytest.fixture(scope="session")
+def edited():
+    """Function (payload, change) -> the .tflite file with `change(kernel)` for each kernel's array; None leaves it."""
+
+    def edit(payload, change):
+        constants = {tensor.name: tensor.data for tensor in read_tflite(payload).tensors}
+        for kernel in kernels_of({"tflite": payload}):
+            array = change(kernel)
+            if array is not None:
+                assert array.shape == kernel.array.shape and payload.count(constants[kernel.name]) == 1
+                payload = payload.replace(constants[kernel.name], array.astype(np.int8).tobytes())
+        return payload
+
+    return edit

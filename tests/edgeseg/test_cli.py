@@ -148,6 +148,7 @@ def test_status_line_without_display(bundle, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, universal_newlines=True, env=environment)
     timer = threading.Timer(60, process.kill)
     timer.start()
+    assert process.stderr is not None
     try:
         status = [next(line for line in process.stderr if "FPS" in line and "dropped" in line)]
         process.send_signal(signal.SIGINT)

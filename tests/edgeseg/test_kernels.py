@@ -13,7 +13,6 @@ import pytest
 from edgeseg.bundle import payload_info, read_bundle, write_bundle
 from edgeseg.errors import BundleError
 from edgeseg.kernels import check_compression, kernels_of
-from edgeseg.tflite.model import read_tflite
 from edgeseg.zoo import zoo_bundle
 
 BOOK = (-127, -40, 0, 40, 127)
@@ -23,17 +22,6 @@ BOOK = (-127, -40, 0, 40, 127)
 def network():
     """An int8 bundle of the box: convolutions with 3, 8, 16, ... input channels, and depthwise ones."""
     return read_bundle(str(zoo_bundle("fcn8-0.35-camvid")))
-
-
-def edited(payload, change):
-    """The .tflite file with `change(kernel)` for the array of each kernel; None leaves it."""
-    constants = {tensor.name: tensor.data for tensor in read_tflite(payload).tensors}
-    for kernel in kernels_of({"tflite": payload}):
-        array = change(kernel)
-        if array is not None:
-            assert array.shape == kernel.array.shape and payload.count(constants[kernel.name]) == 1
-            payload = payload.replace(constants[kernel.name], array.astype(np.int8).tobytes())
-    return payload
 
 
 def shared(kernel):
@@ -103,7 +91,7 @@ def _try_import(name):
         return None
 
 
-def test_the_pattern_is_that_of_input_channels(network):
+def test_the_pattern_is_that_of_input_channels(network, edited):
     dense = {kernel.name.split("/")[2]: kernel.two_of_four for kernel in kernels_of(network.payloads)}
     assert dense["Conv1_1"] is None and dense["expanded_conv_depthwise_BN_1"] is None  # 3 channels, depthwise
     assert dense["block_1_expand_1"] is False and set(dense.values()) == {None, False}
@@ -122,7 +110,7 @@ def test_the_pattern_is_that_of_input_channels(network):
     assert not any(kernel.two_of_four for kernel in wrong)
 
 
-def test_compressed_bundles_are_written_and_read(network, tmp_path):
+def test_compressed_bundles_are_written_and_read(network, edited, tmp_path):
     path = str(tmp_path / "small.edgeseg")
     payload = edited(network.payloads["tflite"], two_of_four)
     payload = edited(payload, lambda kernel: shared(kernel) if kernel.two_of_four is None else None)
@@ -155,7 +143,7 @@ def test_wrong_zeros(network, off):
     assert name in refusal(network, network.payloads["tflite"], record)
 
 
-def test_wrong_codebook(network):
+def test_wrong_codebook(network, edited):
     payload = edited(network.payloads["tflite"], lambda kernel: shared(kernel) if kernel.weights < 400 else None)
     record = record_of({"tflite": payload}, True)
     name = next(name for name, facts in record["kernels"].items() if facts["codebook"] == list(BOOK))
@@ -168,7 +156,7 @@ def test_wrong_codebook(network):
         assert words.format(name) in refusal(network, payload, record)
 
 
-def test_broken_pattern(network):
+def test_broken_pattern(network, edited):
     payload = edited(network.payloads["tflite"], two_of_four)
     check_compression(compressed(network, payload, record_of({"tflite": payload}, pattern="2:4")), {"tflite": payload})
 
