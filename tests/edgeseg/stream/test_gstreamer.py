@@ -109,8 +109,9 @@ say([second.sequence - first.sequence, moved(first.image, second.image)])
 """.format(MOVING)
     )
     assert frames > 15
-    # Newest means: the picture is as many frames ahead as the counter says, none waited in a queue.
-    assert abs(pixels - 2 * frames) <= 2
+    # Newest means: the picture is as far ahead as the clock (30 frames, a third of them for a busy machine) and the
+    # counter say. It may be further: a busy appsink replaces frames before the thread that counts takes them.
+    assert pixels >= max(2 * 20, 2 * frames - 2)
 
 
 def test_the_pipeline_of_a_csi_camera_with_a_sensor_and_converter_that_a_pc_has(real):
