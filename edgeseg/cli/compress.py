@@ -65,15 +65,21 @@ def is_given(args: argparse.Namespace) -> bool:
     return False
 
 
+def steps_of(args: argparse.Namespace) -> Any:
+    """The edgeseg.export.compress.plan.Step of each option, in order. Light; raises UsageError."""
+    from edgeseg.export.compress.plan import Step, parse_prune, parse_share
+
+    parsers = {"--prune": parse_prune, "--share": parse_share}
+    return tuple(Step("qat") if option == "--qat" else parsers[option](text) for option, text in args.steps or ())
+
+
 def compression_of(args: argparse.Namespace) -> Any:
     """The edgeseg.export.compress.bundle.Compression of the arguments. Raises UsageError."""
     from edgeseg.export.compress.auto import Aim
     from edgeseg.export.compress.bundle import Compression
-    from edgeseg.export.compress.plan import Step, parse_prune, parse_share
     from edgeseg.export.compress.run import Tuning
 
-    parsers = {"--prune": parse_prune, "--share": parse_share}
-    steps = tuple(Step("qat") if option == "--qat" else parsers[option](text) for option, text in args.steps or ())
+    steps = steps_of(args)
     if args.criterion and not args.compress and not any(step.kind == "channels" for step in steps):
         raise UsageError("--criterion is for channels", "add --prune channels:0.4, or leave it out")
     if not args.compress and (args.fastest or args.max_drop is not None):

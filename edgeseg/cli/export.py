@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Export; returns 0, or raises EdgesegError."""
     start = time.monotonic()
     is_compressed = compress.is_given(args)
+    _check(args)
     from edgeseg.export.quiet import import_tensorflow
 
     import_tensorflow()
@@ -78,6 +79,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_summary(str(out), manifest, time.monotonic() - start))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What can be told without TensorFlow, whose import takes seconds. Raises UsageError."""
+    from edgeseg.export.compress.plan import check_order, check_target
+    from edgeseg.export.targets import check_dla, choose_precision, find_target
+
+    target = find_target(args.target)
+    precision = choose_precision(target, args.precision)
+    check_dla(target, precision, args.dla)
+    steps = compress.steps_of(args)
+    check_order(steps)
+    check_target(steps, target, precision)
 
 
 def _compressed(request: Any, args: argparse.Namespace) -> Manifest:

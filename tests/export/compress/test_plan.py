@@ -1,5 +1,8 @@
 """Which steps can be asked for, in which order, for which target: what makes no sense is refused with what does."""
 
+import subprocess
+import sys
+
 import pytest
 
 from edgeseg.errors import UsageError
@@ -142,6 +145,22 @@ def test_shared_weights_are_for_int8():
     with pytest.raises(UsageError, match="grid of int8") as caught:
         check_target([SHARE], find_target("tx2"), "fp16")
     assert "--prune weights:0.7" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--target", "tx2", "--prune", "2:4"],
+        ["--target", "tx2", "--precision", "int8"],
+        ["--target", "nowhere"],
+        ["--target", "cpu", "--share", "16", "--prune", "channels:0.4"],
+    ],
+)
+def test_what_cannot_be_is_told_without_waiting_for_tensorflow(words, tmp_path):
+    code = "import sys; from edgeseg.cli import main; print(main(sys.argv[1:]), 'tensorflow' in sys.modules)"
+    command = [sys.executable, "-c", code, "export", "fcn8-camvid", "-o", str(tmp_path / "a.edgeseg"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"] and "fix:" in done.stderr
 
 
 def test_effects():
