@@ -64,7 +64,7 @@ def pack(data: bytes, runs: List[Run]) -> bytes:
 def unpack(packed: bytes, size: int) -> bytes:
     """The payload, of `size` bytes. Raises BundleError if `packed` is damaged."""
     body = np.frombuffer(packed[:size], np.uint8).copy()
-    at = size
+    at, end = size, 0
     while at < len(packed):
         try:
             offset, weights, count = _ROW.unpack_from(packed, at)
@@ -72,8 +72,9 @@ def unpack(packed: bytes, size: int) -> bytes:
             raise _damaged("ends in the middle of a row")
         values = np.frombuffer(packed[at + _ROW.size : at + _ROW.size + count], np.uint8)
         at += _ROW.size + count
-        if not 0 < len(values) == count <= _VALUES or offset + weights > len(body):
+        if not 0 < len(values) == count <= _VALUES or not end <= offset <= offset + weights <= len(body):
             raise _damaged("has {} weights of {} values at {}".format(weights, count, offset))
+        end = offset + weights
         kernel = body[offset : offset + weights]
         half = (weights + 1) // 2
         indices = np.empty(2 * half, np.uint8)

@@ -90,6 +90,7 @@ def test_more_than_sixteen_values_stay_as_they_are(few_values):
         (packing._ROW.pack(0, 17, 1) + b"\1", "17 weights of 1 values"),
         (packing._ROW.pack(2**32 - 1, 2**32 - 1, 1) + b"\1", "weights of 1 values"),
         (packing._ROW.pack(0, 8, 2) + b"\1\2", "more than 2 values at 0"),
+        (2 * (packing._ROW.pack(0, 8, 16) + bytes(16)), "8 weights of 16 values at 0"),
     ],
 )
 def test_a_damaged_table(table, message):
