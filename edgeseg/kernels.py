@@ -139,9 +139,17 @@ def _check_kernel(kernel: Kernel, weights: int, zeros: int, codebook: Optional[L
         )
 
 
+def has_pattern(kernels: List[Kernel]) -> bool:
+    """Whether all kernels that can have the 2:4 pattern have it; the last, which makes the classes, is left whole."""
+    return any(kernel.two_of_four for kernel in kernels) and not _without_pattern(kernels)
+
+
+def _without_pattern(kernels: List[Kernel]) -> List[Kernel]:
+    return [kernel for kernel in kernels[:-1] if kernel.two_of_four is False]
+
+
 def _check_pattern(kernels: List[Kernel]) -> None:
-    """The last kernel makes the classes, which pruning leaves whole."""
-    broken = [kernel for kernel in kernels[:-1] if kernel.two_of_four is False]
+    broken = _without_pattern(kernels)
     if broken:
         raise _wrong(
             "the pattern 2:4, which kernel {} breaks: {} of its {} weights are zero".format(

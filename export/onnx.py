@@ -226,7 +226,8 @@ class _Emitter:
 
     def _constant(self, name: str, value: np.ndarray) -> str:
         if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(value, name)
+            plain = value + np.zeros((), value.dtype)  # -0 becomes 0: a sign at random costs LZMA a bit
+            self._constants[name] = numpy_helper.from_array(plain, name)
         return name
 
     def _node(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:

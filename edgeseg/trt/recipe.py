@@ -6,7 +6,7 @@ from typing import Dict, NamedTuple, Optional
 
 from edgeseg.bundle import Bundle
 from edgeseg.errors import BundleError, UsageError
-from edgeseg.kernels import PATTERN
+from edgeseg.kernels import has_pattern, kernels_of
 
 _REEXPORT = "export the network again"
 
@@ -62,7 +62,7 @@ def read_recipe(bundle: Bundle) -> Recipe:
         target.precision,
         target.dla,
         ranges,
-        (bundle.manifest.compression or {}).get("pattern") == PATTERN,
+        has_pattern(kernels_of(bundle.payloads)),
     )
 
 

@@ -23,6 +23,7 @@ from edgeseg.export.product import Images, Int8File
 from edgeseg.export.source import FloatNetwork, open_network
 from edgeseg.export.targets import check_dla, choose_precision, find_target
 from edgeseg.frames import open_matching
+from edgeseg.kernels import PATTERN, has_pattern, kernels_of
 from edgeseg.manifest import Manifest, TargetInfo
 from edgeseg.models.checkpoint import AtomicReplacement, sole_user
 from edgeseg.models.cost import cost_of
@@ -163,13 +164,23 @@ def _record(original: FloatNetwork, rows: list[Row], steps: tuple[Step, ...], co
         "machine": {"cpu": find_board().model, "threads": usual_threads()},
         "steps": [row._asdict() for row in rows],
         "shared": "share" in kinds,
-        "pattern": "2:4" if "2:4" in kinds else None,
     }
 
 
 def with_report(bundle: Bundle, out: Path, record: dict[str, Any]) -> Manifest:
-    """Write the bundle with the report in it, whose last row tells the size of that very file."""
-    record = record | {"kernels": kernels_record(bundle.payloads, record["shared"])}
+    """Write the bundle with the report in it, whose last row tells the size of that very file.
+
+    With a compiled file beside the .tflite one it stays that of the step: all rows are of the same kind.
+    """
+    kernels = kernels_of(bundle.payloads)
+    record = record | {
+        "kernels": kernels_record(kernels, record["shared"]),
+        "pattern": PATTERN if has_pattern(kernels) else None,
+    }
+    if "edgetpu" in bundle.payloads:
+        manifest = bundle.manifest._replace(compression=record)
+        write_bundle(str(out), manifest, bundle.payloads)
+        return manifest
     for _ in range(_WRITTEN):
         manifest = bundle.manifest._replace(compression=record)
         write_bundle(str(out), manifest, bundle.payloads)

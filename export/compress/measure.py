@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgeseg.export.product import Exported, Images, make_product, open_exported
 from edgeseg.export.source import FloatNetwork
 from edgeseg.export.targets import find_target
 from edgeseg.frames import Frames
-from edgeseg.kernels import kernels_of
+from edgeseg.kernels import Kernel, kernels_of
 from edgeseg.manifest import TargetInfo
 from edgeseg.models.checkpoint import AtomicReplacement
 from edgeseg.models.cost import cost_of
@@ -84,7 +85,7 @@ class Measure:
     ) -> None:
         self.info = info
         self._original, self._images, self._frames, self._log = original, images, frames, log
-        self._masks: list[np.ndarray] = []  # of the original float network
+        self._masks: list[bytes] = []  # of the original float network, compressed: those of Cityscapes take a gigabyte
         self._float32_bytes = FLOAT_BYTES * cost_of(original.network).parameters
 
     @property
@@ -153,9 +154,10 @@ class Measure:
         if not self._masks:
             for frame in self._frames.read():
                 (logits,) = logits_of(self._original.network, [frame.image])
-                self._masks.append(upsample_argmax(logits, frame.image.shape[:2]))
+                self._masks.append(zlib.compress(upsample_argmax(logits, frame.image.shape[:2]).tobytes(), 1))
         same = pixels = 0
-        for frame, mask in zip(self._frames.read(), self._masks, strict=True):
+        for frame, packed in zip(self._frames.read(), self._masks, strict=True):
+            mask = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(frame.image.shape[:2])
             raw, _ = exported.run(resize(frame.image, imgsz))
             same += int((upsample_argmax(raw, mask.shape) == mask).sum())
             pixels += mask.size
@@ -183,7 +185,7 @@ def timed(rows: Sequence[Row], bundles: Sequence[Path], imgsz: tuple[int, int]) 
     ]
 
 
-def kernels_record(payloads: dict[str, bytes], shared: bool) -> dict[str, Any]:
+def kernels_record(kernels: Sequence[Kernel], shared: bool) -> dict[str, Any]:
     """What a bundle says of its kernels, and is refused where it is not so: sizes, zeros, codebooks where shared."""
     return {
         kernel.name: {
@@ -191,5 +193,5 @@ def kernels_record(payloads: dict[str, bytes], shared: bool) -> dict[str, Any]:
             "zeros": kernel.zeros,
             "codebook": list(kernel.values) if shared and kernel.values is not None else None,
         }
-        for kernel in kernels_of(payloads)
+        for kernel in kernels
     }

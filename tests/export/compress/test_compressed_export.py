@@ -12,6 +12,7 @@ from edgeseg.coral.preflight import preflight
 from edgeseg.export.quiet import import_tensorflow
 from edgeseg.kernels import kernels_of
 from edgeseg.tflite.model import read_tflite
+from edgeseg.trt.recipe import read_recipe
 
 import_tensorflow()
 
@@ -140,10 +141,19 @@ def test_two_of_four_for_an_orin(original, workshop, tmp_path):
     fours = pruned[0].array.reshape(len(pruned[0].array), -1, 4)
     assert set(np.count_nonzero(fours, axis=2).ravel()) == {2}
     assert report(out)["pattern"] == "2:4" and report(out)["steps"][-1]["effects"]["orin"] == "changes speed"
+    assert not any(np.signbit(kernel.array[kernel.array == 0]).any() for kernel in pruned), "one zero, not two"
+    # TensorRT is told of it in later exports of the network too, which know of no compression.
+    again = tmp_path / "again.edgeseg"
+    assert (
+        main(["export", str(out.with_suffix(".steps") / "network.keras"), "--target", "orin-nano", "-o", str(again)])
+        == 0
+    )
+    for path in (out, again):
+        assert read_recipe(read_bundle(str(path))).sparse
 
 
-def test_channels_for_coral(original, workshop, tmp_path):
-    """What is left is still all for the Edge TPU, in one piece."""
+def test_channels_for_coral(original, workshop, tmp_path, edgetpu_compiler):
+    """What is left is still all for the Edge TPU, in one piece; the report counts the file before the compiler's."""
     out = tmp_path / "coral.edgeseg"
     words = arguments(original, workshop, out, "--prune", "channels:0.3", "--epochs", "0")
     words[words.index("cpu")] = "coral"
@@ -152,7 +162,10 @@ def test_channels_for_coral(original, workshop, tmp_path):
     bundle = read_bundle(str(out))
     macs = cost_of(load_network(original)[0]).macs
     assert bundle.manifest.network.macs is not None and bundle.manifest.network.macs <= 0.7 * macs
-    assert preflight(read_tflite(bundle.payloads["tflite"])).whole
+    assert preflight(read_tflite(bundle.payloads["tflite"])).whole and len(bundle.payloads["edgetpu"]) > 0
+    before, last = report(out)["steps"][-2:]
+    assert last["payload_bytes"] == len(bundle.payloads["tflite"]) < before["payload_bytes"]
+    assert last["bundle_bytes"] < min(before["bundle_bytes"], out.stat().st_size)
 
 
 @pytest.mark.parametrize(
