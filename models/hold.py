@@ -15,7 +15,7 @@ from edgeseg.models.views import View
 
 LARGEST = 127  # of int8 weights: TensorFlow Lite's quantisation specification leaves -128 out
 _ALL = 200  # values of a kernel: no codebook, but int8
-_MANY = 0.1  # of a kernel's weights are zero: not by chance
+_MANY = 0.1  # of all weights are zero: not by rounding to int8 alone, which makes one in a hundred
 _OFF_GRID = 0.1  # of a step: weights of float16 precision may be 0.06 away
 
 
@@ -41,7 +41,7 @@ def hold_views(network: keras.Model, hold: Hold) -> dict[str, View]:
     for layer in convolutions_of(network):
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         if hold == "zeros" and (kernel == 0).any():
-            views[layer.name] = masked((kernel != 0).astype(np.float32))
+            views[layer.name] = masked(kernel != 0)
         shared = read_shared(kernel, channel_axis_of(layer)) if hold == "values" else None
         if shared:
             views[layer.name] = tied(shared)
@@ -49,13 +49,14 @@ def hold_views(network: keras.Model, hold: Hold) -> dict[str, View]:
 
 
 def held_by(network: keras.Model) -> Hold:
-    """What a network was left with by compression: "values" where all of its kernels are codebooks, "zeros" where a
-    kernel has many of them, "" where it was not compressed.
+    """What a network was left with by compression: "values" where all of its kernels are codebooks, "zeros" where
+    there are many of them, "" where it was not compressed.
     """
     kernels = [(keras.ops.convert_to_numpy(x.kernel), channel_axis_of(x)) for x in convolutions_of(network)]
     if all(shared and len(shared.codebook) < _ALL for shared in (read_shared(*pair) for pair in kernels)):
         return "values"
-    return "zeros" if any((kernel == 0).mean() > _MANY for kernel, _ in kernels) else ""
+    zeros = sum(int((kernel == 0).sum()) for kernel, _ in kernels)
+    return "zeros" if zeros > _MANY * sum(kernel.size for kernel, _ in kernels) else ""
 
 
 def turn_negative_scales(network: keras.Model) -> None:
@@ -107,8 +108,8 @@ def read_shared(kernel: np.ndarray, channel_axis: int) -> Shared | None:
 
 
 def masked(mask: np.ndarray) -> View:
-    """A kernel with zeros where the mask is zero."""
-    return lambda kernel: kernel * mask
+    """A kernel with zeros where the mask is False."""
+    return lambda kernel: ops.where(mask, kernel, 0.0)
 
 
 def tied(shared: Shared) -> View:

@@ -53,7 +53,7 @@ def apply(
             batch = np.concatenate([image for image, _ in itertools.islice(_batches(source, dataset), FEW)])
             masks = magnitude.masks_of(dense, step.amount, sensitivities(network, dense, batch))
         for name, mask in masks.items():
-            network.get_layer(name).kernel.assign(dense[name] * mask)
+            network.get_layer(name).kernel.assign(np.where(mask, dense[name], 0))  # not -0, another symbol to LZMA
     return source._replace(network=network)
 
 
@@ -68,7 +68,7 @@ def rewound(source: FloatNetwork, early: FloatNetwork) -> FloatNetwork:
     network = copy_of(early.network)
     for name, kernel in dense_kernels(source.network).items():
         layer = network.get_layer(name)
-        layer.kernel.assign(keras.ops.convert_to_numpy(layer.kernel) * (kernel != 0))
+        layer.kernel.assign(np.where(kernel != 0, keras.ops.convert_to_numpy(layer.kernel), 0))
     return source._replace(network=network)
 
 

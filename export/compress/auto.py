@@ -12,7 +12,7 @@ from edgeseg.errors import CheckFailed
 from edgeseg.export.compress.channels import OutOfReachError
 from edgeseg.export.compress.measure import Row
 from edgeseg.export.compress.plan import Step
-from edgeseg.export.compress.run import Compressor, Done
+from edgeseg.export.compress.run import AlreadyZeroError, Compressor, Done
 
 # Shares that are gone of the original's multiply-accumulates, or of its parameters where the smallest is searched for.
 CHANNELS = (0.3, 0.45, 0.55, 0.65, 0.72)
@@ -66,6 +66,9 @@ class Search:
         for step in steps:
             try:
                 tried = self._compressor.go_on(done, step)
+            except AlreadyZeroError as error:
+                self._log(error.message)
+                continue
             except OutOfReachError as error:
                 self._log(f"{step.text}: {error.message}")
                 break

@@ -56,9 +56,14 @@ def two_of_four(kernel: np.ndarray) -> np.ndarray:
     return np.moveaxis(mask.reshape(moved), -1, 2)
 
 
-def share_at(progress: float, final: float) -> float:
+def share_at(progress: float, initial: float, final: float) -> float:
     """The share that is pruned at `progress`, 0..1, of the schedule: quickly at first, then ever more slowly.
 
-    Zhu and Gupta 2017, arXiv 1710.01878, equation 1, from zero.
+    Zhu and Gupta 2017, arXiv 1710.01878, equation 1.
     """
-    return final * (1 - (1 - min(1.0, progress)) ** 3)
+    return final + (initial - final) * (1 - min(1.0, progress)) ** 3
+
+
+def zero_share(kernels: Mapping[str, np.ndarray]) -> float:
+    """The share of the weights that are zero, 0..1."""
+    return sum(int((kernel == 0).sum()) for kernel in kernels.values()) / sum(k.size for k in kernels.values())

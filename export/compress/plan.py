@@ -19,7 +19,7 @@ _GRAMMAR = (
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 # A step undoes what these before it made: weights that are cut or zeroed leave codebooks, channels leave patterns.
 _AFTER: dict[Kind, tuple[Kind, ...]] = {
-    "channels": ("weights", "2:4", "share"),
+    "channels": ("weights", "2:4", "qat", "share"),
     "weights": ("2:4", "share"),
     "2:4": ("weights", "2:4", "share"),
     "qat": ("qat",),
@@ -109,12 +109,13 @@ def hold_after(steps: Sequence[Step]) -> Hold:
     return "values" if "share" in kinds else "zeros" if kinds & {"weights", "2:4"} else ""
 
 
-def simulates_int8(steps: Sequence[Step]) -> bool:
-    """Whether the fine-tuning after these steps has the rounding of int8. Not where channels go after --qat: BatchNorm,
-    which int8 training freezes, has to recover first.
+def simulates_int8(steps: Sequence[Step], was_trained: bool = False) -> bool:
+    """Whether the fine-tuning after these steps has the rounding of int8, as that of the original had if `was_trained`.
+
+    Not after channels: BatchNorm, which int8 training freezes, has to recover first.
     """
-    kinds = [step.kind for step in steps]
-    return "qat" in kinds and "channels" not in kinds[kinds.index("qat") :]
+    kinds = {step.kind for step in steps}
+    return "qat" in kinds or (was_trained and "channels" not in kinds)
 
 
 def check_order(steps: Sequence[Step]) -> None:
@@ -123,7 +124,7 @@ def check_order(steps: Sequence[Step]) -> None:
         for earlier in steps[:number]:
             if earlier.kind in _AFTER[step.kind]:
                 fix = (
-                    "give --prune channels first, then --prune weights or 2:4, then --share once; --qat anywhere, once"
+                    "give --prune channels first, then --prune weights or 2:4, then --share; --qat once, after channels"
                 )
                 if {step.kind, earlier.kind} == {"weights", "2:4"}:
                     fix = "give one of the two"
@@ -156,6 +157,11 @@ def check_target(steps: Sequence[Step], target: Target, precision: str) -> list[
             raise UsageError(
                 f"--prune {step.text} is measured on this machine, which is no {target.name}",
                 "give the share to remove, channels:0.4, or a budget of multiply-accumulates, channels:600M",
+            )
+        if step.on_this_cpu and precision != "int8":
+            raise UsageError(
+                f"--prune {step.text} is measured on the int8 file, and this export is {precision}",
+                "leave out --precision, or give the share to remove: channels:0.4",
             )
         if effect(step.kind, target) == SIZE:
             remarks.append(f"{step.text} {SIZE}: {target.name} computes as fast as before")

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from edgeseg.datasets import Dataset
 from edgeseg.errors import UsageError
-from edgeseg.export.compress.apply import apply, rewound
+from edgeseg.export.compress.apply import apply, dense_kernels, rewound
 from edgeseg.export.compress.channels import Criterion
-from edgeseg.export.compress.magnitude import share_at
+from edgeseg.export.compress.magnitude import share_at, zero_share
 from edgeseg.export.compress.measure import Measure, Row, kept
 from edgeseg.export.compress.plan import Step, check_order, effects, hold_after, simulates_int8
 from edgeseg.export.source import FloatNetwork, open_network
@@ -29,10 +29,14 @@ from edgeseg.models.train import Progress, train
 from edgeseg.zoo import NETWORK_FILE, locate_network
 
 START = "start.keras"  # a step's network before its fine-tuning
-ROW, BUNDLE = "row.json", "step.edgeseg"
+REQUEST, ROW, BUNDLE = "request.json", "row.json", "step.edgeseg"
 ROUNDS = 3  # in which weights are pruned, ever more
 
 Log = Callable[[str], None]
+
+
+class AlreadyZeroError(UsageError):
+    """As many weights are zero as a step would make."""
 
 
 class Tuning(NamedTuple):
@@ -122,11 +126,16 @@ class Compressor:
         """The network after the last of `steps`, fine-tuned; weights are pruned in rounds."""
         step, early = steps[-1], self._early or source
         rounds = ROUNDS if step.kind == "weights" and epochs >= ROUNDS else 1
+        initial = zero_share(dense_kernels(source.network))
+        if step.kind == "weights" and initial >= step.amount:
+            raise AlreadyZeroError(
+                f"{step.text}: {initial:.0%} of the weights are zero already", "give a greater share, or leave it out"
+            )
         for number in range(1, rounds + 1):
             is_last = number == rounds
             part = folder if is_last else folder / f"round-{number}"
             if not (part / NETWORK_FILE).is_file():
-                partly = step._replace(amount=share_at(number / rounds, step.amount)) if rounds > 1 else step
+                partly = step._replace(amount=share_at(number / rounds, initial, step.amount))
                 self._log(f"{partly.text}" + (f", round {number} of {rounds}" if rounds > 1 else ""))
                 self._start(source, partly, early, part)
                 self._finetune(steps, part, epochs - (rounds - 1) * (epochs // rounds) if is_last else epochs // rounds)
@@ -163,7 +172,7 @@ class Compressor:
             epochs=epochs,
             lr=LEARNING_RATES[steps[-1].kind] if lr is None else lr,
             hold=hold_after(steps) or self._held,
-            int8=simulates_int8(steps),
+            int8=simulates_int8(steps, bool(self.original.card.ranges)),
             teacher=self._teachers,
         )
 
@@ -176,8 +185,11 @@ class Compressor:
             "tuning": self._tuning._asdict() | {"rewind": self._early and str(self._early.path.absolute())},
         }
         wanted = json.loads(json.dumps(wanted))
-        path = self.work / "request.json"
-        if path.is_file() and json.loads(path.read_text()) != wanted:
+        path = self.work / REQUEST
+        is_begun = any(
+            found.name != REQUEST for pattern in ("*.json", "*.keras", FILE) for found in self.work.rglob(pattern)
+        )
+        if is_begun and path.is_file() and json.loads(path.read_text()) != wanted:
             raise UsageError(
                 f"{self.work} holds the steps of another compression",
                 "give the options of that one to go on with it, or another --work folder",

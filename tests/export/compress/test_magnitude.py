@@ -54,5 +54,6 @@ def test_three_channels_have_no_pattern():
 
 
 def test_schedule():
-    assert [share_at(p, 0.8) for p in (0, 1, 2)] == [0, 0.8, 0.8]
-    assert share_at(0.5, 0.8) == pytest.approx(0.7)
+    assert [share_at(p, 0.0, 0.8) for p in (0, 1, 2)] == pytest.approx([0, 0.8, 0.8])
+    assert share_at(0.5, 0.0, 0.8) == pytest.approx(0.7)
+    assert share_at(0.5, 0.4, 0.8) == pytest.approx(0.75), "a network that is pruned already begins there"

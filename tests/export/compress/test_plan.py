@@ -98,7 +98,8 @@ def test_sensible_orders():
         ([WEIGHTS, CHANNELS], "--prune channels first"),
         ([SHARE, WEIGHTS], "--prune channels first"),
         ([SHARE, Step("share", 8)], "once"),
-        ([Step("qat"), CHANNELS, Step("qat")], "once"),
+        ([Step("qat"), CHANNELS], "--qat once, after channels"),
+        ([Step("qat"), WEIGHTS, Step("qat")], "once"),
         ([WEIGHTS, Step("2:4")], "one of the two"),
         ([Step("2:4"), WEIGHTS], "one of the two"),
     ],
@@ -133,6 +134,8 @@ def test_milliseconds_are_those_of_this_machine():
         with pytest.raises(UsageError, match="measured on this machine") as caught:
             check_target([parse_prune(text)], find_target("tx2"), "fp16")
         assert "channels:600M" in caught.value.fix
+        with pytest.raises(UsageError, match="measured on the int8 file, and this export is fp32"):
+            check_target([parse_prune(text)], find_target("cpu"), "fp32")
 
 
 def test_what_only_makes_files_smaller_is_said():
@@ -173,7 +176,8 @@ def test_effects():
 
 def test_when_fine_tuning_rounds_to_int8():
     assert simulates_int8([CHANNELS, Step("qat")]) and simulates_int8([Step("qat"), SHARE])
-    assert not simulates_int8([CHANNELS, SHARE]) and not simulates_int8([Step("qat"), CHANNELS])
+    assert not simulates_int8([CHANNELS, SHARE]) and simulates_int8([WEIGHTS, SHARE], was_trained=True)
+    assert not simulates_int8([CHANNELS, SHARE], was_trained=True), "BatchNorm has to recover first"
 
 
 def test_what_fine_tuning_holds():

@@ -10,6 +10,7 @@ import pytest
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import UsageError
 from edgeseg.export.compress.apply import SMALL, dense_kernels, rewound
+from edgeseg.export.compress.magnitude import zero_share
 from edgeseg.export.compress.measure import Measure, Row
 from edgeseg.export.compress.plan import Step
 from edgeseg.export.compress.run import ROUNDS, Compressor, Tuning
@@ -55,7 +56,7 @@ def compressor(original, workshop, tmp_path, monkeypatch):
         save_network(out / "network.keras", network, card)
         recipes.append(recipe)
 
-    def made(**tuning):
+    def made(original=original, **tuning):
         tuned = Tuning(**({"epochs": (3,)} | tuning))
         data = open_dataset(str(workshop.data))
         return Compressor(original, data, tmp_path / "work", tuned, FakeMeasure(), print, lambda _: None), recipes
@@ -83,12 +84,27 @@ def test_fine_tuning_knows_the_steps_before_it(compressor, original):
 def test_weights_are_pruned_in_rounds_ever_more(compressor):
     run, recipes = compressor()
     run.run([Step("weights", 0.6)])
-    zeros = []
-    for recipe in recipes:
-        network, _ = load_network(recipe.init)
-        kernels = dense_kernels(network).values()
-        zeros.append(sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels))
+    zeros = [zero_share(dense_kernels(load_network(recipe.init)[0])) for recipe in recipes]
     assert zeros[0] < zeros[1] < zeros[2] == pytest.approx(0.6, abs=0.05)
+
+
+def test_rounds_begin_at_the_zeros_that_are_there(compressor):
+    run, recipes = compressor()
+    run.run([Step("weights", 0.5), Step("weights", 0.7)])
+    shares = [zero_share(dense_kernels(load_network(recipe.init)[0])) for recipe in recipes[3:]]
+    assert 0.55 < shares[0] < shares[1] < shares[2] == pytest.approx(0.7, abs=0.02)
+    with pytest.raises(UsageError, match=r"weights:0\.6: 70% of the weights are zero already"):
+        run.run([Step("weights", 0.5), Step("weights", 0.7), Step("weights", 0.6)])
+
+
+def test_a_network_that_was_trained_to_int8_stays_so(compressor, original, tmp_path):
+    """Until channels go. Its rounding made zeros, which are none that pruning wants kept."""
+    ranges = {"conv3": (0.0, 6.0)}
+    trained = original._replace(card=original.card._replace(ranges=ranges))
+    run, recipes = compressor(original=trained)
+    run.run([Step("weights", 0.5)])
+    run.run([Step("channels", 0.2), Step("weights", 0.6)])
+    assert [r.int8 for r in recipes] == [True] * ROUNDS + [False] * (1 + ROUNDS)
 
 
 def test_a_lottery_ticket_has_the_early_weights(compressor, original):
@@ -129,7 +145,9 @@ def test_what_is_done_is_not_done_again(compressor):
 
 
 def test_a_folder_of_another_compression_is_refused(compressor, tmp_path):
-    compressor()
+    compressor(epochs=(5,))
+    run, _ = compressor()  # nothing was done with the other options
+    run.run([Step("share", 16)])
     before = (tmp_path / "work" / "request.json").read_text()
     with pytest.raises(UsageError, match="another compression") as caught:
         compressor(epochs=(4,))
