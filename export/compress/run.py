@@ -172,7 +172,7 @@ class Compressor:
             epochs=epochs,
             lr=LEARNING_RATES[steps[-1].kind] if lr is None else lr,
             hold=hold_after(steps) or self._held,
-            int8=simulates_int8(steps, bool(self.original.card.ranges)),
+            int8=simulates_int8(steps, bool(self.original.card.ranges) and self._measure.info.precision == "int8"),
             teacher=self._teachers,
         )
 

@@ -16,6 +16,7 @@ from edgeseg.export.compress.plan import Step
 from edgeseg.export.compress.run import ROUNDS, Compressor, Tuning
 from edgeseg.export.quiet import import_tensorflow
 from edgeseg.export.source import open_network
+from edgeseg.manifest import TargetInfo
 
 import_tensorflow()
 
@@ -27,12 +28,13 @@ LAYER = "conv3"
 
 
 class FakeMeasure(Measure):
-    def __init__(self):
+    def __init__(self, precision):
         """It has nothing to measure with."""
+        self.info = TargetInfo("cpu", "tflite", precision)
 
     @property
     def request(self):
-        return {"name": "cpu", "precision": "int8"}
+        return self.info._asdict()
 
     def row(self, source, step, told, epochs, bundle):
         return Row(step, epochs, 1, 1, 4, 1, 1, 4.0, 1, 1, 1, 8.0, 1, 1, 0.5, 0.5, 0.9, [], told)
@@ -56,10 +58,12 @@ def compressor(original, workshop, tmp_path, monkeypatch):
         save_network(out / "network.keras", network, card)
         recipes.append(recipe)
 
-    def made(original=original, **tuning):
+    def made(original=original, precision="int8", **tuning):
         tuned = Tuning(**({"epochs": (3,)} | tuning))
         data = open_dataset(str(workshop.data))
-        return Compressor(original, data, tmp_path / "work", tuned, FakeMeasure(), print, lambda _: None), recipes
+        return Compressor(
+            original, data, tmp_path / "work", tuned, FakeMeasure(precision), print, lambda _: None
+        ), recipes
 
     monkeypatch.setattr("edgeseg.export.compress.run.train", train)
     return made
@@ -105,6 +109,13 @@ def test_a_network_that_was_trained_to_int8_stays_so(compressor, original, tmp_p
     run.run([Step("weights", 0.5)])
     run.run([Step("channels", 0.2), Step("weights", 0.6)])
     assert [r.int8 for r in recipes] == [True] * ROUNDS + [False] * (1 + ROUNDS)
+
+
+def test_a_float_export_of_such_a_network_needs_no_int8(compressor, original):
+    trained = original._replace(card=original.card._replace(ranges={"conv3": (0.0, 6.0)}))
+    run, recipes = compressor(original=trained, precision="fp32")
+    run.run([Step("weights", 0.5)])
+    assert not any(r.int8 for r in recipes)
 
 
 def test_a_lottery_ticket_has_the_early_weights(compressor, original):
