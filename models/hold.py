@@ -4,6 +4,7 @@ Both are read from the weights themselves, so a network that was pruned or whose
 its fine-tuning needs.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import keras
@@ -55,8 +56,12 @@ def held_by(network: keras.Model) -> Hold:
     kernels = [(keras.ops.convert_to_numpy(x.kernel), channel_axis_of(x)) for x in convolutions_of(network)]
     if all(shared and len(shared.codebook) < _ALL for shared in (read_shared(*pair) for pair in kernels)):
         return "values"
-    zeros = sum(int((kernel == 0).sum()) for kernel, _ in kernels)
-    return "zeros" if zeros > _MANY * sum(kernel.size for kernel, _ in kernels) else ""
+    return "zeros" if zero_share([kernel for kernel, _ in kernels]) > _MANY else ""
+
+
+def zero_share(kernels: Collection[np.ndarray]) -> float:
+    """The share of all weights that are zero, 0..1."""
+    return sum(int((kernel == 0).sum()) for kernel in kernels) / sum(kernel.size for kernel in kernels)
 
 
 def turn_negative_scales(network: keras.Model) -> None:

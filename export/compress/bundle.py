@@ -177,13 +177,11 @@ def with_report(bundle: Bundle, out: Path, record: dict[str, Any]) -> Manifest:
         "kernels": kernels_record(kernels, record["shared"]),
         "pattern": PATTERN if has_pattern(kernels) else None,
     }
-    if "edgetpu" in bundle.payloads:
-        manifest = bundle.manifest._replace(compression=record)
-        write_bundle(str(out), manifest, bundle.payloads)
-        return manifest
     for _ in range(_WRITTEN):
         manifest = bundle.manifest._replace(compression=record)
         write_bundle(str(out), manifest, bundle.payloads)
+        if "edgetpu" in bundle.payloads:
+            return manifest
         *rows, last = record["steps"]
         size = os.path.getsize(out)
         resized = Row(**last).of_size(size, record["original"]["float32_bytes"])

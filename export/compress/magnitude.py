@@ -62,8 +62,3 @@ def share_at(progress: float, initial: float, final: float) -> float:
     Zhu and Gupta 2017, arXiv 1710.01878, equation 1.
     """
     return final + (initial - final) * (1 - min(1.0, progress)) ** 3
-
-
-def zero_share(kernels: Mapping[str, np.ndarray]) -> float:
-    """The share of the weights that are zero, 0..1."""
-    return sum(int((kernel == 0).sum()) for kernel in kernels.values()) / sum(k.size for k in kernels.values())

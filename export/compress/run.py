@@ -16,14 +16,14 @@ from edgeseg.datasets import Dataset
 from edgeseg.errors import UsageError
 from edgeseg.export.compress.apply import apply, dense_kernels, rewound
 from edgeseg.export.compress.channels import Criterion
-from edgeseg.export.compress.magnitude import share_at, zero_share
+from edgeseg.export.compress.magnitude import share_at
 from edgeseg.export.compress.measure import Measure, Row, kept
 from edgeseg.export.compress.plan import Step, check_order, effects, hold_after, simulates_int8
 from edgeseg.export.source import FloatNetwork, open_network
 from edgeseg.models.checkpoint import FILE, AtomicReplacement
 from edgeseg.models.evaluate import scores_on
 from edgeseg.models.file import load_network, read_card, save_network
-from edgeseg.models.hold import held_by
+from edgeseg.models.hold import held_by, zero_share
 from edgeseg.models.recipe import Recipe, check_recipe
 from edgeseg.models.train import Progress, train
 from edgeseg.zoo import NETWORK_FILE, locate_network
@@ -124,18 +124,12 @@ class Compressor:
 
     def _tuned(self, source: FloatNetwork, steps: tuple[Step, ...], folder: Path, epochs: int) -> FloatNetwork:
         """The network after the last of `steps`, fine-tuned; weights are pruned in rounds."""
-        step, early = steps[-1], self._early or source
-        rounds = ROUNDS if step.kind == "weights" and epochs >= ROUNDS else 1
-        initial = zero_share(dense_kernels(source.network))
-        if step.kind == "weights" and initial >= step.amount:
-            raise AlreadyZeroError(
-                f"{step.text}: {initial:.0%} of the weights are zero already", "give a greater share, or leave it out"
-            )
-        for number in range(1, rounds + 1):
+        early, parts = self._early or source, _in_rounds(source, steps[-1], epochs)
+        rounds = len(parts)
+        for number, partly in enumerate(parts, start=1):
             is_last = number == rounds
             part = folder if is_last else folder / f"round-{number}"
             if not (part / NETWORK_FILE).is_file():
-                partly = step._replace(amount=share_at(number / rounds, initial, step.amount))
                 self._log(f"{partly.text}" + (f", round {number} of {rounds}" if rounds > 1 else ""))
                 self._start(source, partly, early, part)
                 self._finetune(steps, part, epochs - (rounds - 1) * (epochs // rounds) if is_last else epochs // rounds)
@@ -196,3 +190,17 @@ class Compressor:
             )
         with AtomicReplacement(path) as temporary:
             temporary.write_text(json.dumps(wanted, indent=1))
+
+
+def _in_rounds(source: FloatNetwork, step: Step, epochs: int) -> list[Step]:
+    """The step; for weights one of each round, from the zeros that are there to those that it asks for."""
+    if step.kind != "weights":
+        return [step]
+    initial = zero_share(dense_kernels(source.network).values())
+    if initial >= step.amount:
+        raise AlreadyZeroError(
+            f"{step.text}: {initial:.0%} of the weights are zero already", "give a greater share, or leave it out"
+        )
+    rounds = ROUNDS if epochs >= ROUNDS else 1
+    shares = [share_at(number / rounds, initial, step.amount) for number in range(1, rounds + 1)]
+    return [step._replace(amount=share) for share in shares]

@@ -12,7 +12,7 @@ import pytest
 
 from edgeseg.bundle import payload_info, read_bundle, write_bundle
 from edgeseg.errors import BundleError
-from edgeseg.kernels import check_compression, kernels_of
+from edgeseg.kernels import check_compression, has_pattern, kernels_of
 from edgeseg.zoo import zoo_bundle
 
 BOOK = (-127, -40, 0, 40, 127)
@@ -158,6 +158,7 @@ def test_wrong_codebook(network, edited):
 
 def test_broken_pattern(network, edited):
     payload = edited(network.payloads["tflite"], two_of_four)
+    assert has_pattern(kernels_of({"tflite": payload})) and not has_pattern(kernels_of(network.payloads))
     check_compression(compressed(network, payload, record_of({"tflite": payload}, pattern="2:4")), {"tflite": payload})
 
     def with_a_third(kernel):

@@ -10,7 +10,6 @@ import pytest
 from edgeseg.datasets import open_dataset
 from edgeseg.errors import UsageError
 from edgeseg.export.compress.apply import SMALL, dense_kernels, rewound
-from edgeseg.export.compress.magnitude import zero_share
 from edgeseg.export.compress.measure import Measure, Row
 from edgeseg.export.compress.plan import Step
 from edgeseg.export.compress.run import ROUNDS, Compressor, Tuning
@@ -23,6 +22,7 @@ import_tensorflow()
 import keras  # noqa: E402
 
 from edgeseg.models.file import load_network, save_network  # noqa: E402
+from edgeseg.models.hold import zero_share  # noqa: E402
 
 LAYER = "conv3"
 
@@ -88,31 +88,34 @@ def test_fine_tuning_knows_the_steps_before_it(compressor, original):
 def test_weights_are_pruned_in_rounds_ever_more(compressor):
     run, recipes = compressor()
     run.run([Step("weights", 0.6)])
-    zeros = [zero_share(dense_kernels(load_network(recipe.init)[0])) for recipe in recipes]
+    zeros = [zero_share(dense_kernels(load_network(recipe.init)[0]).values()) for recipe in recipes]
     assert zeros[0] < zeros[1] < zeros[2] == pytest.approx(0.6, abs=0.05)
 
 
 def test_rounds_begin_at_the_zeros_that_are_there(compressor):
     run, recipes = compressor()
     run.run([Step("weights", 0.5), Step("weights", 0.7)])
-    shares = [zero_share(dense_kernels(load_network(recipe.init)[0])) for recipe in recipes[3:]]
+    shares = [zero_share(dense_kernels(load_network(recipe.init)[0]).values()) for recipe in recipes[3:]]
     assert 0.55 < shares[0] < shares[1] < shares[2] == pytest.approx(0.7, abs=0.02)
     with pytest.raises(UsageError, match=r"weights:0\.6: 70% of the weights are zero already"):
         run.run([Step("weights", 0.5), Step("weights", 0.7), Step("weights", 0.6)])
 
 
-def test_a_network_that_was_trained_to_int8_stays_so(compressor, original, tmp_path):
-    """Until channels go. Its rounding made zeros, which are none that pruning wants kept."""
-    ranges = {"conv3": (0.0, 6.0)}
-    trained = original._replace(card=original.card._replace(ranges=ranges))
+@pytest.fixture
+def trained(original):
+    """As if `edgeseg train --int8` had made it."""
+    return original._replace(card=original.card._replace(ranges={"conv3": (0.0, 6.0)}))
+
+
+def test_a_network_that_was_trained_to_int8_stays_so(compressor, trained):
+    """Until channels go."""
     run, recipes = compressor(original=trained)
     run.run([Step("weights", 0.5)])
     run.run([Step("channels", 0.2), Step("weights", 0.6)])
     assert [r.int8 for r in recipes] == [True] * ROUNDS + [False] * (1 + ROUNDS)
 
 
-def test_a_float_export_of_such_a_network_needs_no_int8(compressor, original):
-    trained = original._replace(card=original.card._replace(ranges={"conv3": (0.0, 6.0)}))
+def test_a_float_export_of_such_a_network_needs_no_int8(compressor, trained):
     run, recipes = compressor(original=trained, precision="fp32")
     run.run([Step("weights", 0.5)])
     assert not any(r.int8 for r in recipes)
