@@ -15,7 +15,7 @@ from edgeseg.export.describe import manifest_of, reused
 from edgeseg.export.parity import compare
 from edgeseg.export.product import Images, Int8File, Log, make_product
 from edgeseg.export.source import at_size, open_network
-from edgeseg.export.targets import Target, check_dla, choose_precision, find_target
+from edgeseg.export.targets import Target, choose_target
 from edgeseg.frames import FEW_FRAMES, MAX_IMAGES, Frames, dataset_frames, open_matching, pattern_frames
 from edgeseg.manifest import Manifest, TargetInfo
 from edgeseg.models.activations import Method
@@ -44,9 +44,7 @@ def export_bundle(request: ExportRequest, log: Log) -> Manifest:
     Raises UsageError for a wrong request, CheckFailed if the result breaks a rule of its runtime or differs
     from the float network (then there is no file), EnvironmentFault if it cannot be written.
     """
-    target = find_target(request.target)
-    precision = choose_precision(target, request.precision)
-    check_dla(target, precision, request.dla)
+    target, precision = choose_target(request.target, request.precision, request.dla)
     count = calibrate.parse_calibration(request.calibration or str(calibrate.DEFAULT_COUNT))
     check_out(request.out)
     source = open_network(request.network)

@@ -84,11 +84,9 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """What can be told without TensorFlow, whose import takes seconds. Raises UsageError."""
     from edgeseg.export.compress.plan import check_order, check_target
-    from edgeseg.export.targets import check_dla, choose_precision, find_target
+    from edgeseg.export.targets import choose_target
 
-    target = find_target(args.target)
-    precision = choose_precision(target, args.precision)
-    check_dla(target, precision, args.dla)
+    target, precision = choose_target(args.target, args.precision, args.dla)
     steps = compress.steps_of(args)
     check_order(steps)
     check_target(steps, target, precision)

@@ -21,7 +21,7 @@ from edgeseg.export.litert import usual_threads
 from edgeseg.export.pipeline import ExportRequest, check_out, export_bundle, frames_of
 from edgeseg.export.product import Images, Int8File
 from edgeseg.export.source import FloatNetwork, open_network
-from edgeseg.export.targets import check_dla, choose_precision, find_target
+from edgeseg.export.targets import choose_target
 from edgeseg.frames import open_matching
 from edgeseg.kernels import PATTERN, has_pattern, kernels_of
 from edgeseg.manifest import Manifest, TargetInfo
@@ -84,9 +84,7 @@ def export_compressed(
 
 def _checked(request: ExportRequest, compression: Compression, log: Callable[[str], None]) -> TargetInfo:
     """What can be found out before the first step."""
-    target = find_target(request.target)
-    precision = choose_precision(target, request.precision)
-    check_dla(target, precision, request.dla)
+    target, precision = choose_target(request.target, request.precision, request.dla)
     check_out(request.out)
     if not compression.steps and not compression.aim:
         raise UsageError(

@@ -6,9 +6,17 @@ from edgeseg.export.targets.coral import CORAL
 from edgeseg.export.targets.cpu import CPU
 from edgeseg.export.targets.jetson import JETSONS
 
-__all__ = ["TARGETS", "Board", "Target", "check_dla", "choose_precision", "find_target"]
+__all__ = ["TARGETS", "Board", "Target", "check_dla", "choose_precision", "choose_target", "find_target"]
 
 TARGETS = {target.name: target for target in (CPU, CORAL, *JETSONS)}
+
+
+def choose_target(name: str, precision: str | None, core: int | None) -> tuple[Target, str]:
+    """The target of that name, and its precision as by `choose_precision`. Raises UsageError, for the DLA core too."""
+    target = find_target(name)
+    chosen = choose_precision(target, precision)
+    check_dla(target, chosen, core)
+    return target, chosen
 
 
 def find_target(name: str) -> Target:
