@@ -31,7 +31,9 @@ DATA = {
         "research use (CC BY-NC 4.0). "
         + _LIMITS.format(
             "Its val split is one clip of 6.7 seconds from a drive that is in train as well: it says little about "
-            "other streets. Streets of one English town, mostly by day: expect less at night, in snow, elsewhere."
+            "other streets. Trained on two of the three drives, fcn8 0.35 had 54.9 % on the third "
+            "([EXPERIMENTS.md](../EXPERIMENTS.md)). Streets of one English town, mostly by day: expect less at night, "
+            "in snow, elsewhere."
         ),
     ),
     "IDD-Lite": (
