@@ -4,8 +4,8 @@ Activations are rounded within ranges that are found once, on training images, a
 card, and exports use them. Kernels are seen on the grid of int8, each output channel with its scale, which BatchNorm
 does not change (Jacob et al. 2018, arXiv 1712.05877, section 3; Krishnamoorthi 2018, arXiv 1806.08342, section 3).
 Gradients go straight through the rounding. BatchNorm is frozen: the ranges belong to its statistics, and int8 has no
-others. Measured on fcn8-0.35-camvid (4 epochs on crops of 256x352, itself as teacher; mIoU on CamVid val of the int8
-file): 66.25 % before, 66.87 % after; 66.35 % with BatchNorm that learns.
+others. Measured on an earlier fcn8-0.35-camvid (4 epochs on crops of 256x352, itself as teacher; mIoU on CamVid val of
+the int8 file): 66.25 % before, 66.87 % after; 66.35 % with BatchNorm that learns.
 """
 
 from collections.abc import Mapping, Sequence
